@@ -1,0 +1,1 @@
+"""The agent that listens in one room."""

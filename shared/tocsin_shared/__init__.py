@@ -1,0 +1,1 @@
+"""What node, hub and models must agree on. Importing this package imports nothing else."""

@@ -1,0 +1,211 @@
+"""The messages on the wire: what each says, in which unit, and within which limits.
+
+Every limit stands in the type, so that a payload which decodes is also one that can be stored.
+Optional figures are ``None`` while there is not enough data yet. Levels are dBFS of the root mean
+square (a full-scale sine is −3 dBFS); digital silence has no level and is ``None``, never 0.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from tocsin_shared.labels import LABEL_PATTERN
+
+SCHEMA = 1
+"""Version of the message schema; raised only when an old reader would misread a new message."""
+
+NODE_ID_PATTERN = r"^[a-z0-9-]{3,32}$"
+ZONE_PATTERN = r"^[a-z0-9-]{1,32}$"
+
+NodeId = Annotated[str, Meta(pattern=NODE_ID_PATTERN)]
+Zone = Annotated[str, Meta(pattern=ZONE_PATTERN)]
+Label = Annotated[str, Meta(pattern=LABEL_PATTERN)]
+Ulid = Annotated[str, Meta(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
+Token = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:+/-]{1,80}$")]
+"""A short machine-made name: boot, session, release, version."""
+Text = Annotated[str, Meta(max_length=120)]
+"""Words for people, shown escaped."""
+Score = Annotated[float, Meta(ge=0.0, le=1.0)]
+Dbfs = Annotated[float, Meta(ge=-200.0, le=20.0)]
+Utc = Annotated[datetime, Meta(tz=True)]
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Seconds = Annotated[float, Meta(ge=0.0, le=1e6)]
+Milliseconds = Annotated[float, Meta(ge=-1e12, le=1e12)]
+
+
+class Phase(StrEnum):
+    """Where a detection stands in its life; later phases repeat all that earlier ones said."""
+
+    ONSET = "onset"
+    UPDATE = "update"
+    OFFSET = "offset"
+
+
+class Rhythm(StrEnum):
+    """Standard alarm rhythm that was matched beside the network."""
+
+    T3 = "t3"
+    T4 = "t4"
+    NONE = "none"
+
+
+class Clock(StrEnum):
+    """How far the node's wall clock can be trusted."""
+
+    NTP = "ntp"
+    FLOOR = "floor"
+    UNSYNCED = "unsynced"
+
+
+class Presence(StrEnum):
+    """Whether the other side is there."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+
+
+class MicState(StrEnum):
+    """What the node hears with."""
+
+    STARTING = "starting"
+    LISTENING = "listening"
+    SILENT = "silent"
+    ABSENT = "absent"
+
+
+class ScoredLabel(Struct, frozen=True):
+    """One label with its score."""
+
+    label: Label
+    score: Score
+
+
+class Message(Struct, frozen=True, kw_only=True):
+    """Base of all messages. Unknown fields are ignored by the reader."""
+
+    schema: Annotated[int, Meta(ge=1, le=2**31)] = SCHEMA
+
+
+class SoundDetected(Message, frozen=True, kw_only=True):
+    """One phase of one detection, as sent by a node.
+
+    All phases of a detection share ``id``; the hub stores one row for each ``id``. ``seq`` is the row
+    number in the node's outbox: it grows for the life of that outbox and names this very message.
+    """
+
+    id: Ulid
+    node: NodeId
+    zone: Zone
+    label: Label
+    score: Score
+    """Highest score of the detection so far."""
+    top: Annotated[tuple[ScoredLabel, ...], Meta(max_length=3)]
+    """The three best labels of the window with the highest score, best first."""
+    level_dbfs: Dbfs | None
+    """Level of the loudest second so far; ``None`` is digital silence."""
+    ambient_dbfs: Dbfs | None
+    """Level of the room before the onset: median of the last minute."""
+    onset: Utc
+    offset: Utc | None
+    """``None`` while the sound lasts."""
+    mono_ns: Count
+    """The node's monotonic clock when the message was made, nanoseconds."""
+    boot: Token
+    seq: Count
+    clock: Clock
+    bundle: Token
+    """Bundle and variant that decided, as ``name-release+variant``."""
+    phase: Phase
+    rhythm: Rhythm = Rhythm.NONE
+    late: bool = False
+    """True when the message waited in the outbox instead of going out at once."""
+
+
+class Backfill(Message, frozen=True, kw_only=True):
+    """Detections that waited in the outbox, oldest first."""
+
+    events: Annotated[tuple[SoundDetected, ...], Meta(max_length=64)]
+
+
+class EventRef(Struct, frozen=True):
+    """Names one message of one detection."""
+
+    id: Ulid
+    seq: Count
+
+
+class EventsCommitted(Message, frozen=True, kw_only=True):
+    """The hub's acknowledgement: these messages are on its disk, and the node may forget them."""
+
+    refs: Annotated[tuple[EventRef, ...], Meta(max_length=512)]
+
+
+class NodeConnection(Message, frozen=True, kw_only=True):
+    """Retained presence of a node, and its last will.
+
+    An ``offline`` counts only when ``boot`` and ``session`` are those of the newest ``online``: the will
+    of a connection that was taken over may arrive late.
+    """
+
+    state: Presence
+    boot: Token
+    session: Count
+    """Counts the node's connections within one boot, from 1."""
+
+
+class NodeBorn(Message, frozen=True, kw_only=True):
+    """Who a node is, sent after every connect."""
+
+    node: NodeId
+    zone: Zone
+    room: Text
+    """Name of the room, for people."""
+    boot: Token
+    session: Count
+    at: Utc
+    version: Token
+    bundle: Token
+    runtime: Text
+    """Interpreter and its version."""
+    hardware: Text
+    source: Text
+    """What the node hears with: a device name, or the kind of another source."""
+    labels: Annotated[tuple[Label, ...], Meta(max_length=1024)]
+    hop_seconds: Seconds
+    heartbeat_seconds: Seconds
+    outbox_depth: Count
+
+
+class Heartbeat(Message, frozen=True, kw_only=True):
+    """How a node fares; sent every few seconds at QoS 0, so a lost one is no loss."""
+
+    node: NodeId
+    boot: Token
+    at: Utc
+    mic: MicState
+    level_dbfs: Dbfs | None
+    """Level of the last second; ``None`` is digital silence or nothing heard yet."""
+    clipped_ratio: Score
+    """Share of full-scale samples since the last heartbeat."""
+    dropped_blocks: Count
+    """Blocks lost between sound card and features since start."""
+    inference_p95_ms: Milliseconds | None
+    outbox_depth: Count
+    outbox_dropped: Count
+    """Messages given up because the outbox was full, since it was made."""
+    outbox_dead: Count
+    """Messages set aside because they could never be delivered."""
+    temperature_celsius: Annotated[float, Meta(ge=-100.0, le=300.0)] | None = None
+    throttled: bool | None = None
+    clock: Clock = Clock.UNSYNCED
+
+
+class HubPresence(Message, frozen=True, kw_only=True):
+    """Retained presence of the hub, and its last will, so that a node knows when nobody listens."""
+
+    state: Presence
+    epoch: Token
+    """New for each start of the hub."""
+    at: Utc
