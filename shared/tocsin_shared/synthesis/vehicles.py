@@ -1,0 +1,83 @@
+"""Vehicles: horns, which must be told, and reversing beepers, which must not be taken for alarms."""
+
+import numpy as np
+
+from tocsin_shared.features import Samples
+from tocsin_shared.synthesis.levels import finished
+from tocsin_shared.synthesis.tones import (
+    Wave,
+    add_at,
+    between,
+    clock,
+    gate,
+    length,
+    partials,
+    repeat,
+    saw_weights,
+    steady,
+)
+
+
+def vehicle_horn(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
+    """Blasts of one car or truck horn, 0.25 to 2.5 s long with short rests, as impatient drivers do."""
+    blast = truck_horn if rng.random() < 0.3 else car_horn
+    wave, at = np.zeros(length(seconds, rate_hz)), 0.0
+    tone = blast(seconds, rng, rate_hz)
+    while at < seconds:
+        lasts = between(rng, 0.25, 0.7) if rng.random() < 0.5 else between(rng, 0.7, 2.5)
+        piece = gate([(0.0, lasts)], lasts, rate_hz, 0.02)
+        add_at(wave, length(at, rate_hz), piece * tone[: len(piece)] if len(piece) <= len(tone) else tone)
+        at += lasts + between(rng, 0.1, 0.8)
+    return finished(wave)
+
+
+def car_horn(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Wave:
+    """Two discs, 330 to 450 Hz and a third above, with harmonics strongest at 1 to 3 kHz."""
+    low = between(rng, 330.0, 450.0)
+    high = low * between(rng, 1.17, 1.3)
+    tones = [low] if rng.random() < 0.2 else [low, high]
+    weights = _formant_weights(between(rng, 1_200.0, 2_800.0), low, rng)
+    return _chord(tones, seconds, weights, rng, rate_hz)
+
+
+def truck_horn(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Wave:
+    """Air horns of a truck: two or three trumpets of 120 to 350 Hz, rich in harmonics."""
+    low = between(rng, 120.0, 240.0)
+    tones = [low * ratio for ratio in (1.0, 1.26, 1.5)[: int(rng.integers(2, 4))]]
+    weights = _formant_weights(between(rng, 600.0, 1_500.0), low, rng)
+    return _chord(tones, seconds, weights, rng, rate_hz)
+
+
+def reversing_beeper(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
+    """A reversing vehicle: one tone of 1,000 to 1,400 Hz, half a second on and half a second off."""
+    half = between(rng, 0.4, 0.6)
+    wave = steady(between(rng, 1_000.0, 1_400.0), seconds, (1.0, 0.1, between(rng, 0.0, 0.3)), rate_hz)
+    return finished(wave * gate(repeat([(0.0, half)], 2.0 * half, seconds), seconds, rate_hz))
+
+
+def _chord(
+    tones: list[float], seconds: float, weights: list[float], rng: np.random.Generator, rate_hz: int
+) -> Wave:
+    wave = np.zeros(length(seconds, rate_hz))
+    for hertz in tones:
+        wave += _blown(hertz, seconds, weights, rng, rate_hz)
+    return wave
+
+
+def _blown(
+    hertz: float, seconds: float, weights: list[float], rng: np.random.Generator, rate_hz: int
+) -> Wave:
+    """A tone that settles by a few percent during its first tenth of a second."""
+    settling = 1.0 - between(rng, 0.0, 0.04) * np.exp(-clock(seconds, rate_hz) / 0.04)
+    return partials(hertz * settling, weights, rate_hz)
+
+
+def _formant_weights(peak_hz: float, low_hz: float, rng: np.random.Generator) -> list[float]:
+    """Falling harmonics with a broad peak at ``peak_hz``, where the trumpet or disc resonates."""
+    count = 40
+    hertz = low_hz * np.arange(1, count + 1)
+    peak = 1.0 + between(rng, 2.0, 8.0) * np.exp(-(((hertz - peak_hz) / (0.5 * peak_hz)) ** 2))
+    return [
+        float(weight * gain)
+        for weight, gain in zip(saw_weights(count, between(rng, 0.7, 1.2)), peak, strict=True)
+    ]
