@@ -200,8 +200,14 @@ def shipped_bundle(name: str = "sentry") -> Path:
         BundleError: nothing of that name was shipped with this installation.
     """
     for zoo in zoo_folders():
-        releases = [path.parent for path in (zoo / name).glob("*/manifest.json")]
+        folders = [path.parent for path in (zoo / name).glob("*/manifest.json")]
+        releases = {release: folder for folder in folders if (release := _release_of(folder))}
         if releases:
-            return max(releases, key=lambda folder: tuple(int(part) for part in folder.name.split(".")))
+            return releases[max(releases)]
     looked = ", ".join(str(folder) for folder in zoo_folders()) or "nowhere: no zoo folder is installed"
     raise BundleError(f"no bundle {name!r} was shipped with this installation (looked in {looked})")
+
+
+def _release_of(folder: Path) -> tuple[int, ...]:
+    parts = folder.name.split(".")
+    return tuple(int(part) for part in parts) if all(part.isdecimal() for part in parts) else ()
