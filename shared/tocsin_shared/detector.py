@@ -150,7 +150,7 @@ class Detector:
 
         ``end_seconds`` is the stream's time at the window's end and grows with every step; a leap, as
         after a microphone that was away, ends what it silenced. ``scores`` stand in the order of the
-        labels; ``level_dbfs`` is that of the sound which is new in this window.
+        labels; ``level_dbfs`` is that of the last second before the end.
         """
         if len(scores) != len(self._names):
             raise ValueError(f"{len(scores)} scores for {len(self._names)} labels")
@@ -244,28 +244,29 @@ class _Track:
         hits = [past for past in self._recent if past.score >= self._rule.rule.on_threshold]
         if len(hits) < self._rule.hits:
             return []
-        return self._begin(hits[0].end - hop)
+        return self._begin(hits[0])
 
-    def _begin(self, onset: float) -> list[Change]:
+    def _begin(self, first_hit: _Heard) -> list[Change]:
         # Where time is large, end − hop may fall a rounding below the end of what went before.
-        self._open = opened = _Open(max(onset, self._quiet_until))
-        changes: list[Change] = []
-        for past in [past for past in self._recent if past.end > onset]:
-            if self._open is opened:
-                changes = self._go_on(opened, past, may_tell=past is self._recent[-1])
-        return changes
+        current = _Open(max(first_hit.end - self._rule.hop_seconds, self._quiet_until))
+        for heard in self._recent:
+            if heard.end >= first_hit.end:
+                current.hear(heard)
+        current.last_alive = self._recent[-1].end
+        self._open = current
+        return self._tell(current) + self._close_if_too_long(current)
 
-    def _go_on(self, current: _Open, heard: _Heard, *, may_tell: bool = True) -> list[Change]:
-        rule = self._rule.rule
+    def _go_on(self, current: _Open, heard: _Heard) -> list[Change]:
         current.hear(heard)
-        if heard.score >= rule.off_threshold:
+        if heard.score >= self._rule.rule.off_threshold:
             current.last_alive = heard.end
-        changes = self._tell(current) if may_tell else []
-        released = heard.end - current.last_alive >= rule.release_seconds - _EPSILON
-        too_long = current.last_alive - current.onset >= rule.max_seconds - _EPSILON
-        if may_tell and (released or too_long):
-            changes += self.close()
-        return changes
+        elif heard.end - current.last_alive >= self._rule.rule.release_seconds - _EPSILON:
+            return self.close()
+        return self._tell(current) + self._close_if_too_long(current)
+
+    def _close_if_too_long(self, current: _Open) -> list[Change]:
+        lasted = current.last_alive - current.onset
+        return self.close() if lasted >= self._rule.rule.max_seconds - _EPSILON else []
 
     def _tell(self, current: _Open) -> list[Change]:
         if current.number is None:
