@@ -36,10 +36,22 @@ def read_blocks(path: Path, sample_rate_hz: int = 16_000) -> Iterator[Samples]:
         AudioError: as :func:`read_clip`; a file that is damaged in the middle yields what comes before.
     """
     try:
-        with soundfile.SoundFile(path) as file:
+        with _InOrder(path) as file:
             yield from _blocks(file, path, sample_rate_hz)
     except (soundfile.SoundFileError, OSError) as error:
         raise AudioError(f"{path}: not a readable sound file: {error}") from error
+
+
+class _InOrder(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+    """A file that is read from front to end and never sought.
+
+    soundfile seeks to the place it has just read up to after every read, and a seek makes the MP3 decoder
+    lose the frames that it still needs: each block of an MP3 would begin with some 50 ms of damage.
+    """
+
+    def seekable(self) -> bool:
+        """Never, so that nobody does."""
+        return False
 
 
 def _blocks(file: "soundfile.SoundFile", path: Path, sample_rate_hz: int) -> Iterator[Samples]:

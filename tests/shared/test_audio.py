@@ -28,7 +28,7 @@ def test_every_format_is_read(tmp_path: Path, suffix: str, rate_hz: int, channel
     assert samples.dtype == np.float32
     assert len(samples) == pytest.approx(16_000, abs=1_700)  # MP3 pads with silence
     middle = samples[4000:12000]
-    assert float(np.sqrt(np.mean(middle**2))) == pytest.approx(0.354, abs=0.05)
+    assert float(np.sqrt(np.mean(middle**2))) == pytest.approx(0.354, abs=0.02)
     assert int(np.abs(np.fft.rfft(middle)).argmax()) == pytest.approx(220, abs=1)
 
 
