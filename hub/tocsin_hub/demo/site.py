@@ -34,6 +34,7 @@ room = {room}
 heartbeat_seconds = 1.0
 [source]
 kind = {kind}
+device = {device}
 [broker]
 host = {broker_host}
 port = {broker_port}
@@ -87,11 +88,11 @@ class Site:
         assert pipe is not None  # noqa: S101  # it was asked for
         return pipe
 
-    def start_microphone(self, room: Room) -> None:
-        """Start a node that hears with this computer's microphone."""
-        self._start_node(room, "microphone")
+    def start_microphone(self, room: Room, device: str = "") -> None:
+        """Start a node that hears with this computer's microphone: its default one, or ``device``."""
+        self._start_node(room, "microphone", device)
 
-    def _start_node(self, room: Room, kind: str) -> "subprocess.Popen[bytes]":
+    def _start_node(self, room: Room, kind: str, device: str = "") -> "subprocess.Popen[bytes]":
         config = self._write(
             f"{room.node}.toml",
             _NODE,
@@ -99,9 +100,14 @@ class Site:
             zone=room.zone,
             room=room.name,
             kind=kind,
+            device=device,
             outbox=str(self.folder / f"{room.node}.outbox"),
         )
         return self._start(room.node, ["node", "run", "--config", str(config)])
+
+    def process(self, name: str) -> "subprocess.Popen[bytes]":
+        """The running process ``name``: ``hub``, or the id of a node."""
+        return self._children[name]
 
     def dead(self) -> list[str]:
         """Names of the processes that have ended although nobody stopped them."""

@@ -1,0 +1,91 @@
+"""A microphone hears: PulseAudio's null sink is the room, its monitor the microphone of a real node."""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.integration.facility import wait_until
+from tocsin_hub.demo.broker import broker, free_port
+from tocsin_hub.demo.script import Room
+from tocsin_hub.demo.site import Site
+from tocsin_shared import synthesis
+
+ROOM = Room("mic-1", "hall-1", "Room with a microphone")
+
+
+@pytest.fixture(name="sound_server")
+def _sound_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A PulseAudio of the test's own, with one null sink."""
+    runtime = tmp_path / "pulse"
+    runtime.mkdir(mode=0o700)
+    environment = {
+        "HOME": str(runtime),
+        "XDG_RUNTIME_DIR": str(runtime),
+        "PULSE_SERVER": f"unix:{runtime}/native",
+        "PULSE_SINK": "room",
+        "PULSE_SOURCE": "room.monitor",
+    }
+    command = [
+        *(
+            "pulseaudio",
+            "-n",
+            "--daemonize=no",
+            "--use-pid-file=no",
+            "--exit-idle-time=-1",
+            "--disallow-exit",
+        ),
+        *("-L", f"module-native-protocol-unix socket={runtime}/native auth-anonymous=1"),
+        *("-L", "module-null-sink sink_name=room"),
+    ]
+    with (tmp_path / "pulse.log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **environment})
+        try:
+            wait_until((runtime / "native").exists, 10.0, "PulseAudio's socket")
+            for name, value in environment.items():
+                monkeypatch.setenv(name, value)
+            yield
+        finally:
+            server.terminate()
+            server.wait(10)
+
+
+@pytest.mark.slow
+@pytest.mark.sound
+@pytest.mark.broker
+@pytest.mark.usefixtures("sound_server")
+def test_a_played_alarm_arrives_in_the_hub(tmp_path: Path) -> None:
+    """paplay → null sink → monitor → PortAudio → node → broker → hub → database."""
+    alarm = synthesis.at_level(synthesis.sound("smoke_alarm", 8.0, np.random.default_rng(4)), -20.0)
+    soundfile.write(tmp_path / "alarm.wav", alarm, 16_000)
+    with broker("embedded", tmp_path) as address:
+        site = Site(tmp_path, address, free_port())
+        try:
+            site.start_hub()
+            site.start_microphone(ROOM, device="pulse")
+            wait_until(lambda: b"listening" in _log(tmp_path), 30.0, "the node to listen")
+            time.sleep(1.0)
+            subprocess.run(["paplay", str(tmp_path / "alarm.wav")], check=True, timeout=30)
+            wait_until(lambda: "smoke_alarm" in _labels(tmp_path), 20.0, "the smoke alarm in the database")
+        finally:
+            site.stop()
+    assert _labels(tmp_path) == ["smoke_alarm"]
+
+
+def _log(folder: Path) -> bytes:
+    return (folder / f"{ROOM.node}.log").read_bytes()
+
+
+def _labels(folder: Path) -> list[str]:
+    import sqlite3
+
+    database = sqlite3.connect(f"file:{folder / 'hub' / 'hub.sqlite'}?mode=ro", uri=True)
+    try:
+        return [label for (label,) in database.execute("select label from events")]
+    finally:
+        database.close()
