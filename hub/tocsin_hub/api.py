@@ -1,0 +1,105 @@
+"""The HTTP API, ``/api/v1``: parse, ask, answer in JSON."""
+
+import re
+
+from flask import Blueprint, jsonify, request
+from flask.typing import ResponseReturnValue
+
+from tocsin_hub.auth import is_logged_in
+from tocsin_hub.services import services
+from tocsin_hub.store import MAX_PAGE, HistoryFilter
+from tocsin_hub.times import iso
+from tocsin_hub.views import event_json, room_json
+from tocsin_shared.errors import BadInputError, UnavailableError
+from tocsin_shared.events import NODE_ID_PATTERN
+from tocsin_shared.labels import LABEL_PATTERN, Severity
+
+DEFAULT_PAGE = 50
+_LARGEST = 2**63 - 1
+
+api = Blueprint("api", __name__, url_prefix="/api/v1")
+
+
+def problem(status: int, code: str, message: str) -> ResponseReturnValue:
+    """An error as the API tells it."""
+    return jsonify(error={"code": code, "message": message}), status
+
+
+@api.before_request
+def _only_with_a_session() -> ResponseReturnValue | None:
+    return None if is_logged_in() else problem(401, "not_logged_in", "Log in with a login link first.")
+
+
+@api.errorhandler(BadInputError)
+def _bad_input(error: BadInputError) -> ResponseReturnValue:
+    return problem(400, "bad_parameter", str(error))
+
+
+@api.errorhandler(UnavailableError)
+def _unavailable(error: UnavailableError) -> ResponseReturnValue:
+    return problem(503, "unavailable", "The database does not answer at the moment; try again soon.")
+
+
+@api.get("/rooms")
+def rooms() -> ResponseReturnValue:
+    """Every room with its state."""
+    hub = services()
+    return jsonify(at=iso(hub.clock()), rooms=[room_json(record) for record in hub.rooms.all()])
+
+
+@api.get("/events")
+def events() -> ResponseReturnValue:
+    """Events after a change (``after``), or those of the past, newest first (``before``)."""
+    return _changes() if "after" in request.args else _history()
+
+
+def _changes() -> ResponseReturnValue:
+    _allow("after", "limit")
+    hub = services()
+    page = hub.store.events_after(_number("after", 0, 0, _LARGEST), _number("limit", MAX_PAGE, 1, MAX_PAGE))
+    shown = [event_json(event, hub.rooms.get(event.node)) for event in page.events]
+    return jsonify(events=shown, next=page.next, more=page.more)
+
+
+def _history() -> ResponseReturnValue:
+    _allow("before", "limit", "node", "label", "severity")
+    hub = services()
+    only = HistoryFilter(_matching("node", NODE_ID_PATTERN), _matching("label", LABEL_PATTERN), _severity())
+    limit = _number("limit", DEFAULT_PAGE, 1, MAX_PAGE)
+    try:
+        page = hub.store.events_before(request.args.get("before") or None, limit, only)
+    except BadInputError as error:
+        raise BadInputError(f"before: {error}") from error
+    shown = [event_json(event, hub.rooms.get(event.node)) for event in page.events]
+    return jsonify(events=shown, next=page.next)
+
+
+def _allow(*names: str) -> None:
+    for name in request.args:
+        if name not in names:
+            raise BadInputError(f"{name[:40]}: there is no such parameter here; known are {', '.join(names)}")
+        if len(request.args.getlist(name)) > 1:
+            raise BadInputError(f"{name}: given more than once")
+
+
+def _number(name: str, default: int, low: int, high: int) -> int:
+    text = request.args.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 19 and low <= int(text) <= high):
+        raise BadInputError(f"{name}: must be a whole number from {low} to {high}")
+    return int(text)
+
+
+def _matching(name: str, pattern: str) -> str | None:
+    text = request.args.get(name) or None
+    if text is not None and not re.fullmatch(pattern, text):
+        raise BadInputError(f"{name}: must match {pattern}")
+    return text
+
+
+def _severity() -> Severity | None:
+    text = request.args.get("severity") or None
+    if text is not None and text not in set(Severity):
+        raise BadInputError(f"severity: must be one of {', '.join(Severity)}")
+    return None if text is None else Severity(text)

@@ -1,0 +1,101 @@
+"""The Flask application around the pages and the API: health, headers, errors."""
+
+import re
+import secrets
+from datetime import timedelta
+
+from flask import Flask, Response, g, jsonify, request
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
+
+from tocsin_hub.api import api, problem
+from tocsin_hub.auth import SESSION_DAYS, auth, secret_key
+from tocsin_hub.pages import pages
+from tocsin_hub.services import EXTENSION, Services, services
+from tocsin_shared.errors import UnavailableError
+
+MAX_BODY_BYTES = 64 * 1024
+_HOST = re.compile(r"[A-Za-z0-9.\-:\[\]]{1,255}")
+
+
+def create_app(hub: Services) -> Flask:
+    """The web application of ``hub``; nothing is started.
+
+    Raises:
+        UnavailableError: the secret that signs cookies can neither be read nor made.
+    """
+    app = Flask("tocsin_hub")
+    app.config.update(
+        SECRET_KEY=secret_key(hub.settings.state_folder),
+        SESSION_COOKIE_NAME="tocsin_session",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=hub.settings.web.secure,
+        SESSION_REFRESH_EACH_REQUEST=False,
+        PERMANENT_SESSION_LIFETIME=timedelta(days=SESSION_DAYS),
+        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
+    )
+    app.extensions[EXTENSION] = hub
+    for blueprint in (api, auth, pages):
+        app.register_blueprint(blueprint)
+    app.add_url_rule("/healthz", view_func=healthz)
+    app.add_template_global(csp_nonce)
+    app.after_request(_with_headers)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(UnavailableError, _unavailable)
+    return app
+
+
+def csp_nonce() -> str:
+    """The number used once that allows a script of this very answer to run."""
+    if "csp_nonce" not in g:
+        g.csp_nonce = secrets.token_urlsafe(16)
+    return str(g.csp_nonce)
+
+
+def healthz() -> ResponseReturnValue:
+    """Whether events come in and are stored; for monitoring, so it needs no session."""
+    health = services().health()
+    answer = {
+        "status": "ok" if health.ok else "degraded",
+        "database": health.database,
+        "broker": "connected" if health.broker_connected else "disconnected",
+        "stored": health.stored,
+        "quarantined": health.quarantined,
+        "queue": health.queue,
+        "last_commit_ms": health.last_commit_ms,
+    }
+    return jsonify(answer), 200 if health.ok else 503
+
+
+def _with_headers(response: Response) -> Response:
+    host = request.host if _HOST.fullmatch(request.host) else ""
+    sockets = f" ws://{host} wss://{host}" if host else ""
+    response.headers["Content-Security-Policy"] = "; ".join(
+        (
+            "default-src 'self'",
+            f"script-src 'self' 'nonce-{csp_nonce()}'",
+            f"connect-src 'self'{sockets}",
+            "img-src 'self' data:",
+            "object-src 'none'",
+            "frame-ancestors 'none'",
+            "base-uri 'none'",
+            "form-action 'self'",
+        )
+    )
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    if request.endpoint is None or not request.endpoint.endswith("static"):
+        response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _http_error(error: HTTPException) -> ResponseReturnValue:
+    if request.path.startswith("/api/"):
+        code = (error.name or "error").lower().replace(" ", "_")
+        return problem(error.code or 500, code, error.description or error.name)
+    return error
+
+
+def _unavailable(_error: UnavailableError) -> ResponseReturnValue:
+    return problem(503, "unavailable", "The database does not answer at the moment; try again soon.")

@@ -1,0 +1,109 @@
+"""``tocsin hub``: run a hub, make a login link, print an example of its settings."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from tocsin_hub import settings
+from tocsin_hub.auth import LINK_MINUTES, make_login_link, secret_key
+from tocsin_hub.link import make_client
+from tocsin_hub.recorder import Recorder, prepare
+from tocsin_hub.server import check_address, serve
+from tocsin_hub.settings import HubSettings
+from tocsin_hub.store import Store, database_errors
+from tocsin_hub.times import now_us
+from tocsin_shared.errors import UnavailableError
+
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def main(argv: list[str]) -> int:
+    """Run ``tocsin hub …``; the exit status.
+
+    Raises:
+        TocsinError: what went wrong, in words for the person at the keyboard.
+    """
+    arguments = _parser().parse_args(argv)
+    status: int = arguments.run(arguments)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tocsin hub", description="Receives, stores and shows what nodes hear."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run the hub")
+    run.add_argument("--config", type=Path, required=True, metavar="FILE", help="the hub's settings")
+    run.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    run.set_defaults(run=_run)
+
+    link = commands.add_parser("login-link", help="print a link that logs one person in, once")
+    link.add_argument("--config", type=Path, required=True, metavar="FILE", help="the hub's settings")
+    link.add_argument(
+        "--valid-minutes", type=_minutes, default=LINK_MINUTES, metavar="N", help="default: %(default)s"
+    )
+    link.set_defaults(run=_login_link)
+
+    config = commands.add_parser("config", help="about the settings")
+    config_commands = config.add_subparsers(required=True, metavar="COMMAND")
+    example = config_commands.add_parser("example", help="print a commented settings file")
+    example.set_defaults(run=_example)
+    return parser
+
+
+def _minutes(text: str) -> int:
+    minutes = int(text) if text.isdecimal() else 0
+    if not 1 <= minutes <= 7 * 24 * 60:
+        raise argparse.ArgumentTypeError(f"must be a whole number of minutes from 1 to 10080, not {text!r}")
+    return minutes
+
+
+def _example(_arguments: argparse.Namespace) -> int:
+    print(settings.example(), end="")
+    return 0
+
+
+def _login_link(arguments: argparse.Namespace) -> int:
+    chosen = settings.load(arguments.config)
+    if not chosen.database.exists():
+        raise UnavailableError(f"there is no database {chosen.database} yet; start the hub first")
+    prepare(chosen.database)
+    print(_new_link(chosen, arguments.valid_minutes))
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    chosen = settings.load(arguments.config)
+    logging.basicConfig(level=arguments.log_level.upper(), format=_LOG_FORMAT)
+    # Whatever is wrong is said here, in one line, before any process is started.
+    secret_key(chosen.state_folder)
+    make_client(chosen.broker)
+    prepare(chosen.database)
+    check_address(chosen.web)
+    _greet(chosen)
+    return serve(chosen)
+
+
+def _greet(chosen: HubSettings) -> None:
+    store = Store(chosen.database)
+    try:
+        newcomer = not store.anybody_logged_in()
+    finally:
+        store.close()
+    print(f"The dashboard is at {chosen.web.origin}", flush=True)
+    if newcomer:
+        print(f"Nobody has logged in yet. This link works once, within {LINK_MINUTES} minutes:", flush=True)
+        print(_new_link(chosen, LINK_MINUTES), flush=True)
+
+
+def _new_link(chosen: HubSettings, minutes: int) -> str:
+    recorder = Recorder(chosen.database)
+    with database_errors(chosen.database):
+        try:
+            recorder.open()
+            with recorder.transaction():
+                return make_login_link(recorder, chosen.web, now_us(), minutes)
+        finally:
+            recorder.close()

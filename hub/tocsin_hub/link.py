@@ -1,0 +1,236 @@
+"""The hub's connection to the MQTT broker.
+
+Delivery is acknowledged by hand, after the disk has the message; what was not acknowledged when a
+connection broke comes again on the next one, because the broker keeps the hub's session.
+"""
+
+import logging
+import ssl
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5, MQTTv311
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from tocsin_hub.settings import BrokerSettings
+from tocsin_hub.threads import end_process, start_thread
+from tocsin_hub.times import from_us
+from tocsin_hub.writer import Receipt
+from tocsin_shared import codec
+from tocsin_shared.errors import SettingsError, UnavailableError
+from tocsin_shared.events import HubPresence, Presence
+from tocsin_shared.topics import HUB_STATE, node_subscriptions
+
+CLIENT_ID = "hub"
+SESSION_SECONDS = 86_400
+"""The broker keeps messages for an absent hub for a day, the most that RabbitMQ grants."""
+RECEIVE_MAXIMUM = 2000
+"""Messages that may wait for their PUBACK; with the usual 20, one commit could never hold more than 20."""
+_STOP_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class Receiver(Protocol):
+    """Takes a message: topic, payload, whether it was retained, and what to acknowledge it by."""
+
+    def __call__(self, topic: str, payload: bytes, retained: bool, receipt: Receipt | None, /) -> None: ...
+
+
+class Link:
+    """A connection that is made again for as long as the hub runs."""
+
+    def __init__(self, settings: BrokerSettings, epoch: str, clock: Callable[[], int]) -> None:
+        self._settings = settings
+        self._epoch = epoch
+        self._clock = clock
+        self._client: Client | None = None
+        self._receive: Receiver | None = None
+        self._hearing: Callable[[bool], None] = lambda _: None
+        self._connection = 0
+        self._connected = False
+        self._failure = ""
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted the hub."""
+        return self._connected
+
+    def start(
+        self,
+        receive: Receiver,
+        hearing: Callable[[bool], None],
+        on_death: Callable[[str], None] = end_process,
+    ) -> None:
+        """Connect in a thread, now or as soon as the broker is there; ``hearing`` is told of every change.
+
+        Raises:
+            SettingsError: a password or certificate file cannot be used.
+        """
+        self._receive, self._hearing = receive, hearing
+        self._client = client = make_client(self._settings)
+        client.will_set(HUB_STATE, self._presence(Presence.OFFLINE), qos=1, retain=True)
+        client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
+        client.reconnect_delay_set(1, 10)
+        _connect_later(client, self._settings)
+        self._thread = start_thread("mqtt", lambda: self._loop(client), on_death)
+
+    def stop(self) -> None:
+        """Say goodbye and disconnect; messages that are not committed yet come again another time."""
+        if self._client is None or self._thread is None:
+            return
+        self._stopping = True
+        if self._connected:
+            farewell = self._client.publish(HUB_STATE, self._presence(Presence.OFFLINE), qos=1, retain=True)
+            try:
+                farewell.wait_for_publish(1.0)
+            except (RuntimeError, ValueError):
+                log.info("the broker left before the hub could say goodbye")
+        self._client.disconnect()
+        self._thread.join(_STOP_SECONDS)
+
+    def _loop(self, client: Client) -> None:
+        status = client.loop_forever(retry_first_connection=True)
+        if not self._stopping:
+            raise RuntimeError(f"the MQTT client ended with status {status}")
+
+    def acknowledge(self, receipt: Receipt) -> None:
+        """Tell the broker that a message arrived, unless it came over a connection that is gone."""
+        if self._client is not None and receipt.connection == self._connection:
+            self._client.ack(receipt.mid, receipt.qos)
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Send at QoS 1. Without a connection nothing is sent: what was not acknowledged is asked again."""
+        if self._client is not None and self._connected:
+            self._client.publish(topic, payload, qos=1)
+
+    def _presence(self, state: Presence) -> bytes:
+        return codec.encode(HubPresence(state=state, epoch=self._epoch, at=from_us(self._clock())))
+
+    def _on_connect(
+        self, client: Client, _userdata: object, _flags: ConnectFlags, reason: ReasonCode, _properties: object
+    ) -> None:
+        if reason.is_failure:
+            self._note_failure(f"the broker refuses the hub: {reason}")
+            return
+        self._failure = ""
+        self._connection += 1
+        self._connected = True
+        log.info("connected to the broker %s:%d", self._settings.host, self._settings.port)
+        client.subscribe([(topic, 1) for topic in node_subscriptions()])
+        client.publish(HUB_STATE, self._presence(Presence.ONLINE), qos=1, retain=True)
+        self._hearing(True)
+
+    def _on_connect_fail(self, _client: Client, _userdata: object) -> None:
+        self._note_failure("the broker cannot be reached")
+
+    def _note_failure(self, failure: str) -> None:
+        if failure != self._failure:
+            log.error("%s (%s:%d); trying again", failure, self._settings.host, self._settings.port)
+        self._failure = failure
+
+    def _on_disconnect(
+        self,
+        _client: Client,
+        _userdata: object,
+        _flags: DisconnectFlags,
+        reason: ReasonCode,
+        _properties: object,
+    ) -> None:
+        if self._connected:
+            log.warning("the connection to the broker ended: %s", reason)
+            self._connected = False
+            self._hearing(False)
+
+    def _on_subscribe(
+        self, _client: Client, _userdata: object, _mid: int, reasons: list[ReasonCode], _properties: object
+    ) -> None:
+        for topic, reason in zip(node_subscriptions(), reasons, strict=False):
+            if reason.is_failure:
+                log.error("the broker does not let the hub hear %s: %s", topic, reason)
+
+    def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
+        receipt = Receipt(message.mid, message.qos, self._connection) if message.qos else None
+        if self._receive is None:
+            return
+        try:
+            self._receive(_topic_of(message), bytes(message.payload), message.retain, receipt)
+        except UnavailableError as error:
+            log.info("a message was left with the broker: %s", error)
+
+
+def make_client(settings: BrokerSettings) -> Client:
+    """A client that is not connected yet.
+
+    Raises:
+        SettingsError: a password or certificate file cannot be used.
+    """
+    five = settings.protocol == "5"
+    client = Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=CLIENT_ID,
+        protocol=MQTTv5 if five else MQTTv311,
+        clean_session=None if five else False,
+        manual_ack=True,
+    )
+    if settings.username:
+        client.username_pw_set(settings.username, _password(settings))
+    if settings.ca_file is not None:
+        try:
+            client.tls_set(
+                ca_certs=str(settings.ca_file),
+                certfile=str(settings.cert_file) if settings.cert_file else None,
+                keyfile=str(settings.key_file) if settings.key_file else None,
+            )
+        except (OSError, ValueError) as error:
+            raise SettingsError(_tls_trouble(settings, error)) from error
+    return client
+
+
+def _tls_trouble(settings: BrokerSettings, error: Exception) -> str:
+    for file in (settings.ca_file, settings.cert_file, settings.key_file):
+        if file is not None and not file.is_file():
+            return f"[broker]: the file {file} does not exist"
+    reason = error.reason if isinstance(error, ssl.SSLError) else error
+    return f"[broker]: ca_file, cert_file and key_file cannot be used together: {reason}"
+
+
+def _password(settings: BrokerSettings) -> str | None:
+    if settings.password_file is None:
+        return None
+    try:
+        return settings.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"[broker] password_file: {settings.password_file} cannot be read: {error}"
+        ) from error
+
+
+def _connect_later(client: Client, settings: BrokerSettings) -> None:
+    if settings.protocol != "5":
+        client.connect_async(settings.host, settings.port, settings.keepalive_seconds)
+        return
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    properties.SessionExpiryInterval = SESSION_SECONDS
+    properties.ReceiveMaximum = RECEIVE_MAXIMUM
+    # False on every connect: Mosquitto does not keep a session on its disk that was opened clean.
+    client.connect_async(
+        settings.host, settings.port, settings.keepalive_seconds, clean_start=False, properties=properties
+    )
+
+
+def _topic_of(message: MQTTMessage) -> str:
+    try:
+        return message.topic
+    except UnicodeDecodeError:
+        return "a topic that is not UTF-8"

@@ -1,0 +1,118 @@
+"""The live channel of the dashboards: Socket.IO namespace ``/live``. It emits and decides nothing.
+
+What is emitted is a hint; the database is the truth. On ``hello``, which comes with every connection and
+whenever the channel could not keep up, a dashboard fetches what changed after its own cursor.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask
+from flask_socketio import ConnectionRefusedError as Refused
+from flask_socketio import Namespace, SocketIO
+
+from tocsin_hub.auth import is_logged_in
+from tocsin_hub.rooms import NodeRecord, Rooms
+from tocsin_hub.settings import SPARE_THREADS, WebSettings
+from tocsin_hub.store import StoredEvent
+from tocsin_hub.threads import end_process, start_thread
+from tocsin_hub.views import event_json, room_json
+
+NAMESPACE = "/live"
+_QUEUE = 5000
+
+log = logging.getLogger(__name__)
+
+
+class Live:
+    """Hands events and rooms to the connected dashboards, in a thread of its own."""
+
+    def __init__(self, web: WebSettings, rooms: Rooms, epoch: str, latest_change: Callable[[], int]) -> None:
+        self._web = web
+        self._rooms = rooms
+        self._epoch = epoch
+        self._latest_change = latest_change
+        self._socketio: SocketIO | None = None
+        self._queue: queue.Queue[StoredEvent | NodeRecord | None] = queue.Queue(_QUEUE)
+        self._overflowed = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def attach(self, app: Flask) -> None:
+        """Serve the namespace beside the pages of ``app``."""
+        # Named, because Flask-SocketIO takes eventlet or gevent as soon as one of them is installed.
+        self._socketio = SocketIO(
+            app,
+            async_mode="threading",
+            cors_allowed_origins=[self._web.origin] if self._web.public_url else None,
+            max_http_buffer_size=16_384,
+        )
+        self._socketio.on_namespace(_LiveNamespace(self._hello, self._web.threads - SPARE_THREADS))
+
+    def start(self, on_death: Callable[[str], None] = end_process) -> None:
+        """Start the thread that emits."""
+        self._thread = start_thread("live", self._run, on_death)
+
+    def stop(self) -> None:
+        """End the thread; what is queued is not emitted any more."""
+        self._overflowed.set()
+        try:
+            self._queue.put_nowait(None)
+        except queue.Full:
+            self._queue.get()
+            self._queue.put(None)
+        if self._thread is not None:
+            self._thread.join(5.0)
+
+    def show(self, item: StoredEvent | NodeRecord) -> None:
+        """Emit an event or a room soon; never waits. When the queue is full, dashboards are told to fetch."""
+        try:
+            self._queue.put_nowait(item)
+        except queue.Full:
+            self._overflowed.set()
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, NodeRecord):
+                self._emit("room", room_json(item))
+            else:
+                self._emit("event", event_json(item, self._rooms.get(item.node)))
+            if self._overflowed.is_set() and self._queue.empty():
+                self._overflowed.clear()
+                self._emit("hello", self._hello())
+
+    def _hello(self) -> dict[str, Any]:
+        return {"change": self._latest_change(), "epoch": self._epoch}
+
+    def _emit(self, name: str, data: dict[str, Any]) -> None:
+        if self._socketio is not None:
+            self._socketio.emit(name, data, namespace=NAMESPACE)
+
+
+class _LiveNamespace(Namespace):  # type: ignore[misc]
+    """Lets dashboards in, as far as they are logged in and threads are left."""
+
+    def __init__(self, hello: Callable[[], dict[str, Any]], most: int) -> None:
+        super().__init__(NAMESPACE)
+        self._hello = hello
+        self._most = most
+        self._here = 0
+        self._lock = threading.Lock()
+
+    def on_connect(self, _auth: object = None) -> None:
+        """Refuse, or greet."""
+        if not is_logged_in():
+            raise Refused("not logged in")
+        with self._lock:
+            if self._here >= self._most:
+                log.warning("a dashboard was refused: %d are connected; raise [web] threads", self._here)
+                raise Refused("too many dashboards")
+            self._here += 1
+        self.emit("hello", self._hello())
+
+    def on_disconnect(self, _reason: object = None) -> None:
+        """Note that there is room for one more."""
+        with self._lock:
+            self._here -= 1

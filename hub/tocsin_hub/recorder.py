@@ -1,0 +1,290 @@
+"""Writing the hub's database: the one connection that writes, and what may be written with it.
+
+Nothing here commits but :meth:`Recorder.transaction`. A recorder belongs to the thread that opened it.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlite_utils import Database
+
+from tocsin_hub.migrations import MIGRATIONS
+from tocsin_hub.rooms import NodeRecord
+from tocsin_hub.store import (
+    BUSY_SECONDS,
+    EVENT_COLUMNS,
+    StoredEvent,
+    database_errors,
+    event_from_row,
+    words_text,
+)
+from tocsin_hub.times import to_us
+from tocsin_shared.errors import UnavailableError
+from tocsin_shared.events import Phase, SoundDetected
+
+KEPT_QUARANTINE_ROWS = 1000
+KEPT_PAYLOAD_BYTES = 1024
+_PHASE_ORDER = {Phase.ONSET: 0, Phase.UPDATE: 1, Phase.OFFSET: 2}
+_NAMES = ", ".join(EVENT_COLUMNS)
+_INSERT_EVENT = f"INSERT INTO events ({_NAMES}) VALUES ({', '.join('?' * len(EVENT_COLUMNS))})"  # noqa: S608
+_UPDATE_EVENT = f"UPDATE events SET {' = ?, '.join(EVENT_COLUMNS[1:])} = ? WHERE id = ?"  # noqa: S608
+
+
+class Fate(Enum):
+    """What became of a message about a detection."""
+
+    ADDED = "added"
+    """The first word of this detection."""
+    APPLIED = "applied"
+    """It says more than what was stored."""
+    KNOWN = "known"
+    """What is stored already says as much."""
+    FOREIGN = "foreign"
+    """Another node has a detection of this id; nothing was written."""
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A message that could not be used, as it is kept aside."""
+
+    at_us: int
+    topic: str
+    reason: str
+    size_bytes: int
+    payload: bytes
+    """The first :data:`KEPT_PAYLOAD_BYTES` of it."""
+
+
+def supersedes(phase: Phase, seq: int, stored_phase: Phase, stored_seq: int) -> bool:
+    """Whether a message says more than the stored one of the same detection: later phase, or later word."""
+    return (_PHASE_ORDER[phase], seq) > (_PHASE_ORDER[stored_phase], stored_seq)
+
+
+class Recorder:
+    """The write connection. Use it from one thread only.
+
+    All methods raise :class:`sqlite3.Error`: the thread that owns the recorder tells a full disk from a
+    message that cannot be stored.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._database: Database | None = None
+        self.changes = 0
+        """Number of the last change that was given out."""
+
+    def open(self) -> None:
+        """Connect, in write-ahead mode, each commit forced to the disk."""
+        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        self._database = Database(connection)
+        self.changes = self._counter("change")
+
+    def close(self) -> None:
+        """Close the connection; an open transaction is rolled back."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    @property
+    def database(self) -> Database:
+        """The open connection."""
+        if self._database is None:
+            raise RuntimeError("the recorder is not open")
+        return self._database
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside is committed as one, or nothing of it."""
+        # IMMEDIATE: a deferred transaction that later wants to write fails at once instead of waiting.
+        self.database.execute("BEGIN IMMEDIATE")
+        given_out = self.changes
+        try:
+            yield
+            if self.changes != given_out:
+                self._set_counter("change", self.changes)
+            self.database.commit()
+        except BaseException:
+            self.changes = given_out
+            self.database.rollback()
+            raise
+
+    def record(
+        self, message: SoundDetected, received_us: int, now_us: int
+    ) -> tuple[Fate, StoredEvent | None]:
+        """Store one word about a detection; with the row as it now stands if that changed it."""
+        execute = self.database.conn.execute
+        row = execute(
+            "SELECT node, phase, seq, first_received_us FROM events WHERE id = ?", (message.id,)
+        ).fetchone()
+        if row is None:
+            event = self._event(message, received_us, received_us, now_us)
+            execute(_INSERT_EVENT, _values(event))
+            return Fate.ADDED, event
+        node, phase, seq, first_received_us = row
+        if node != message.node:
+            return Fate.FOREIGN, None
+        if not supersedes(message.phase, message.seq, Phase(phase), seq):
+            return Fate.KNOWN, None
+        event = self._event(message, first_received_us, received_us, now_us)
+        execute(_UPDATE_EVENT, (*_values(event)[1:], event.id))
+        return Fate.APPLIED, event
+
+    def _event(self, message: SoundDetected, first_us: int, received_us: int, now_us: int) -> StoredEvent:
+        self.changes += 1
+        return StoredEvent(
+            id=message.id,
+            node=message.node,
+            zone=message.zone,
+            label=message.label,
+            score=message.score,
+            top=message.top,
+            level_dbfs=message.level_dbfs,
+            ambient_dbfs=message.ambient_dbfs,
+            onset_us=to_us(message.onset),
+            offset_us=None if message.offset is None else to_us(message.offset),
+            mono_ns=message.mono_ns,
+            boot=message.boot,
+            seq=message.seq,
+            clock=message.clock,
+            bundle=message.bundle,
+            phase=message.phase,
+            rhythm=message.rhythm,
+            late=message.late,
+            first_received_us=first_us,
+            received_us=received_us,
+            committed_us=now_us,
+            change=self.changes,
+        )
+
+    def touch_open(self, node: str, boots: tuple[str, ...]) -> list[StoredEvent]:
+        """Give unfinished events a new change, because they began or ceased to be active; as they are now."""
+        marks = ", ".join("?" * len(boots))
+        rows = self.database.execute(
+            f"SELECT {_NAMES} FROM events WHERE node = ? AND offset_us IS NULL AND boot IN ({marks})",  # noqa: S608
+            (node, *boots),
+        ).fetchall()
+        touched = []
+        for row in rows:
+            self.changes += 1
+            touched.append(replace(event_from_row(row), change=self.changes))
+            self.database.execute("UPDATE events SET change = ? WHERE id = ?", (self.changes, touched[-1].id))
+        return touched
+
+    def save_node(self, record: NodeRecord) -> None:
+        """Store all that is known about one node, in place of what was."""
+        self.database.execute(
+            "INSERT OR REPLACE INTO nodes "
+            "(node, birth, conn, heartbeat, boot, last_seen_us, state, since_us) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                record.node,
+                words_text(record.birth),
+                words_text(record.conn),
+                words_text(record.heartbeat),
+                record.boot,
+                record.last_seen_us,
+                str(record.state),
+                record.since_us,
+            ),
+        )
+
+    def quarantine(self, item: Quarantined) -> None:
+        """Keep a message aside, and let go of the oldest ones beyond :data:`KEPT_QUARANTINE_ROWS`."""
+        number = self._counter("quarantined") + 1
+        self._set_counter("quarantined", number)
+        self.database.execute(
+            "INSERT INTO quarantine (id, at_us, topic, reason, size_bytes, payload) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (number, *astuple(item)),
+        )
+        self.database.execute("DELETE FROM quarantine WHERE id <= ?", (number - KEPT_QUARANTINE_ROWS,))
+
+    def add_login_link(self, token_sha256: str, created_us: int, expires_us: int) -> None:
+        """Note a link that may be used once; links that nobody used in time are forgotten."""
+        self.database.execute(
+            "DELETE FROM login_links WHERE used_us IS NULL AND expires_us <= ?", (created_us,)
+        )
+        self.database.execute(
+            "INSERT INTO login_links (token_sha256, created_us, expires_us) VALUES (?, ?, ?)",
+            (token_sha256, created_us, expires_us),
+        )
+
+    def use_login_link(self, token_sha256: str, now_us: int) -> bool:
+        """Use a link up; ``False`` if there is none, or it was used, or it has expired."""
+        cursor = self.database.execute(
+            "UPDATE login_links SET used_us = ? "
+            "WHERE token_sha256 = ? AND used_us IS NULL AND expires_us > ?",
+            (now_us, token_sha256, now_us),
+        )
+        return cursor.rowcount == 1
+
+    def open_session(self, id_sha256: str, role: str, created_us: int, expires_us: int) -> None:
+        """Note that somebody logged in; sessions that ended by themselves are forgotten."""
+        self.database.execute("DELETE FROM sessions WHERE expires_us <= ?", (created_us,))
+        self.database.execute(
+            "INSERT INTO sessions (id_sha256, role, created_us, expires_us) VALUES (?, ?, ?, ?)",
+            (id_sha256, role, created_us, expires_us),
+        )
+
+    def close_session(self, id_sha256: str) -> None:
+        """Note that somebody logged out."""
+        self.database.execute("DELETE FROM sessions WHERE id_sha256 = ?", (id_sha256,))
+
+    def _counter(self, name: str) -> int:
+        row = self.database.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()
+        return int(row[0])
+
+    def _set_counter(self, name: str, value: int) -> None:
+        self.database.execute("UPDATE counters SET value = ? WHERE name = ?", (value, name))
+
+
+def _values(event: StoredEvent) -> tuple[Any, ...]:
+    """The values of ``event`` in the order of its columns, as SQLite takes them."""
+    values = {name: getattr(event, name) for name in EVENT_COLUMNS}
+    values |= {
+        "top": msgspec.json.encode(event.top).decode(),
+        "clock": str(event.clock),
+        "phase": str(event.phase),
+        "rhythm": str(event.rhythm),
+        "late": int(event.late),
+    }
+    return tuple(values.values())
+
+
+def prepare(path: Path) -> None:
+    """Make the database at ``path``, or bring its tables up to date.
+
+    Raises:
+        UnavailableError: it cannot be opened or written, is not a database, or was made by a newer hub.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise UnavailableError(f"the folder {path.parent} cannot be made: {error.strerror}") from error
+    with database_errors(path):
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
+        try:
+            _migrate(Database(connection), path)
+        finally:
+            connection.close()
+
+
+def _migrate(database: Database, path: Path) -> None:
+    ours = {step.name for step in MIGRATIONS.pending(Database(memory=True))}
+    if newer := {step.name for step in MIGRATIONS.applied(database)} - ours:
+        raise UnavailableError(
+            f"the database {path} was made by a newer version of the hub "
+            f"(it has {', '.join(sorted(newer))}); install that version, "
+            "or name another database under [store] path"
+        )
+    if MIGRATIONS.pending(database):
+        database.execute("PRAGMA journal_mode = WAL")
+        MIGRATIONS.apply(database)

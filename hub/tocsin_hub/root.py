@@ -1,0 +1,114 @@
+"""The root of the hub: builds its parts, connects them, starts them, and stops them in reverse order."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flask import Flask
+from ulid import ULID
+
+from tocsin_hub.app import create_app
+from tocsin_hub.ingest import Ingest
+from tocsin_hub.link import Link
+from tocsin_hub.live import Live
+from tocsin_hub.recorder import Recorder, prepare
+from tocsin_hub.rooms import Hearing, Rooms
+from tocsin_hub.services import Health, Services
+from tocsin_hub.settings import HubSettings
+from tocsin_hub.store import Store
+from tocsin_hub.threads import end_process, start_thread
+from tocsin_hub.times import now_us
+from tocsin_hub.writer import Writer
+
+TICK_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A hub whose parts are connected."""
+
+    services: Services
+    app: Flask
+    """Serves the pages, the API and the live channel."""
+    ingest: Ingest
+    writer: Writer
+    link: Link
+    live: Live
+    _stopping: threading.Event
+
+    def start(self, on_death: Callable[[str], None] = end_process) -> None:
+        """Start all threads; the broker may come later.
+
+        Raises:
+            SettingsError: a password or certificate file of the broker cannot be used.
+        """
+        self.live.start(on_death)
+        self.writer.start(self.ingest.settle, on_death)
+        self.link.start(self.ingest.receive, self._hearing, on_death)
+        start_thread("ticker", self._tick, on_death)
+
+    def stop(self) -> None:
+        """Stop all threads; what was received is committed."""
+        self._stopping.set()
+        self.link.stop()
+        self.writer.stop()
+        self.live.stop()
+        self.services.store.close()
+
+    def _hearing(self, connected: bool) -> None:
+        self.services.rooms.set_hearing(connected, self.services.clock())
+
+    def _tick(self) -> None:
+        while not self._stopping.wait(TICK_SECONDS):
+            self.ingest.tick()
+
+
+def build(settings: HubSettings, clock: Callable[[], int] = now_us) -> Hub:
+    """A hub that is ready to start; its database is made or brought up to date.
+
+    Raises:
+        UnavailableError: the database or the state folder cannot be used.
+    """
+    prepare(settings.database)
+    epoch = str(ULID())
+    store = Store(settings.database)
+    rooms = Rooms(store.nodes(), Hearing(connected=False, since_us=clock()))
+    link = Link(settings.broker, epoch, clock)
+    writer = Writer(Recorder(settings.database), settings.ingest)
+    live = Live(settings.web, rooms, epoch, lambda: writer.state.latest_change)
+    ingest = Ingest(
+        rooms=rooms,
+        put=writer.put,
+        broker=link,
+        screen=live,
+        clock=clock,
+        stored=store.event_count(),
+        quarantined=store.counter("quarantined"),
+    )
+    services = Services(
+        settings=settings,
+        store=store,
+        rooms=rooms,
+        writer=writer,
+        epoch=epoch,
+        clock=clock,
+        health=lambda: _health(ingest, writer, link),
+    )
+    app = create_app(services)
+    live.attach(app)
+    return Hub(services, app, ingest, writer, link, live, threading.Event())
+
+
+def _health(ingest: Ingest, writer: Writer, link: Link) -> Health:
+    state = writer.state
+    return Health(
+        database=state.trouble or "ok",
+        broker_connected=link.connected,
+        stored=ingest.stored,
+        quarantined=ingest.quarantined,
+        queue=state.waiting,
+        last_commit_ms=None if state.last_commit_ms is None else round(state.last_commit_ms, 3),
+    )

@@ -1,0 +1,101 @@
+"""The process that serves: gunicorn with one worker of many threads, in which the whole hub lives.
+
+The hub is built and started in the worker, so that a worker that dies takes its threads along and the
+master starts a whole one again. One worker only: the dashboards of a second would not hear of its events.
+"""
+
+import logging
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+
+from tocsin_hub.root import Hub, build
+from tocsin_hub.settings import HubSettings, WebSettings
+from tocsin_shared.errors import TocsinError, UnavailableError
+
+_GRACE_SECONDS = 2
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - gunicorn makes a file of its own in it
+
+log = logging.getLogger(__name__)
+
+
+def serve(settings: HubSettings) -> int:
+    """Serve until the process is told to end; the exit status."""
+    try:
+        _Server(settings).run()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    return 0
+
+
+def check_address(web: WebSettings) -> None:
+    """Try whether the address can be listened on, for a clear word where gunicorn would try and try.
+
+    Raises:
+        UnavailableError: it is in use, not of this machine, or not allowed.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            web.host, web.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen(1)
+    except OSError as error:
+        raise UnavailableError(
+            f"cannot listen on {web.host} port {web.port}: {error.strerror}; "
+            "end the program that uses it, or change [web] host or port"
+        ) from error
+
+
+class _Server(BaseApplication):  # type: ignore[misc]
+    """gunicorn, told all it needs without a command line."""
+
+    def __init__(self, settings: HubSettings) -> None:
+        self._settings = settings
+        self._hub: Hub | None = None
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Called by gunicorn for its settings."""
+        web = self._settings.web
+        host = f"[{web.host}]" if ":" in web.host else web.host
+        for name, value in {
+            "bind": f"{host}:{web.port}",
+            "worker_class": "gthread",
+            "workers": 1,
+            "threads": web.threads,
+            # More than threads: a connection that waits for its next request holds no thread.
+            "worker_connections": web.threads + 256,
+            "graceful_timeout": _GRACE_SECONDS,
+            "proc_name": "tocsin-hub",
+            # The worker's sign of life is a file; on an SD card it would be written every second.
+            "worker_tmp_dir": str(_SHARED_MEMORY) if _SHARED_MEMORY.is_dir() else None,
+            "control_socket_disable": True,
+            "worker_exit": self._worker_exit,
+        }.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        """Called by gunicorn in the worker for the application: here the hub begins to live."""
+        try:
+            self._hub = build(self._settings)
+            self._hub.start()
+        except TocsinError as error:
+            log.critical("the hub cannot start: %s", error)
+            raise
+        return self._hub.app
+
+    def _worker_exit(self, _arbiter: object, _worker: object) -> None:
+        """Called by gunicorn in the worker when it ends."""
+        if self._hub is not None:
+            self._hub.stop()
+            logging.shutdown()
+            sys.stdout.flush()
+            # Threads of open dashboards would hold the process back until they are closed.
+            os._exit(0)

@@ -1,0 +1,55 @@
+"""What the pages, the API and the live channel may use: one frozen object, made at the root."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from flask import current_app
+
+from tocsin_hub.rooms import Rooms
+from tocsin_hub.settings import HubSettings
+from tocsin_hub.store import Store
+from tocsin_hub.writer import Writer
+
+EXTENSION = "tocsin"
+
+
+@dataclass(frozen=True)
+class Health:
+    """How the hub fares, without anything secret."""
+
+    database: str
+    """``ok``, or why nothing can be stored."""
+    broker_connected: bool
+    stored: int
+    """Detections in the database."""
+    quarantined: int
+    """Messages ever kept aside."""
+    queue: int
+    """Messages that wait for the disk."""
+    last_commit_ms: float | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether events come in and are stored."""
+        return self.broker_connected and self.database == "ok"
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts of a running hub."""
+
+    settings: HubSettings
+    store: Store
+    rooms: Rooms
+    writer: Writer
+    epoch: str
+    """New for each start of the hub."""
+    clock: Callable[[], int]
+    """Microseconds of UTC."""
+    health: Callable[[], Health]
+
+
+def services() -> Services:
+    """The parts of the hub that answers the current request."""
+    return cast("Services", current_app.extensions[EXTENSION])

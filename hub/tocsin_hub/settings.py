@@ -1,0 +1,148 @@
+"""The hub's settings: one frozen dataclass for each table of ``hub.toml``."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tocsin_shared import settings
+from tocsin_shared.settings import setting, table
+
+Part = TypeVar("Part", "StoreSettings", "BrokerSettings")
+
+SPARE_THREADS = 8
+"""Threads that dashboards may not use up, so that pages and the API always answer."""
+
+
+@dataclass(frozen=True)
+class WebSettings:
+    """Where the dashboard is served."""
+
+    host: str = setting(
+        "127.0.0.1", "Address to listen on; 0.0.0.0 listens on every network of this machine."
+    )
+    port: int = setting(8080, "Port to listen on.", minimum=1, maximum=65535)
+    public_url: str = setting(
+        "",
+        "Address under which people reach the dashboard, such as https://tocsin.example.org, when a proxy "
+        "stands before it; empty means http://host:port.",
+        pattern=r"(https?://[A-Za-z0-9.\-:\[\]]+/?)?",
+    )
+    threads: int = setting(
+        64,
+        f"Threads that answer; each open dashboard holds one, and {SPARE_THREADS} stay free for pages.",
+        minimum=SPARE_THREADS + 4,
+        maximum=2000,
+    )
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port under which people reach the dashboard."""
+        host = "127.0.0.1" if self.host in {"0.0.0.0", "::", ""} else self.host  # noqa: S104
+        host = f"[{host}]" if ":" in host else host
+        return self.public_url.rstrip("/") or f"http://{host}:{self.port}"
+
+    @property
+    def secure(self) -> bool:
+        """Whether people reach the dashboard by HTTPS, so that cookies must never leave it."""
+        return self.origin.startswith("https://")
+
+
+@dataclass(frozen=True)
+class BrokerSettings:
+    """The MQTT broker through which the nodes are heard."""
+
+    host: str = setting("127.0.0.1", "Name or address of the broker.")
+    port: int = setting(1883, "Port of the broker; 8883 is usual with TLS.", minimum=1, maximum=65535)
+    protocol: str = setting("5", "MQTT version; 3.1.1 for brokers that lack 5.", choices=("5", "3.1.1"))
+    username: str = setting("", "User name at the broker; empty for none.")
+    password_file: Path | None = setting(None, "File that holds the password.", shown='"broker-password"')
+    ca_file: Path | None = setting(
+        None, "Certificates that vouch for the broker; given, TLS is used.", shown='"ca.pem"'
+    )
+    cert_file: Path | None = setting(None, "The hub's own certificate.", shown='"hub.pem"')
+    key_file: Path | None = setting(None, "The key of that certificate.", shown='"hub.key"')
+    keepalive_seconds: int = setting(
+        15,
+        "The broker calls the hub offline after one and a half times this silence.",
+        minimum=5,
+        maximum=600,
+    )
+
+    def __post_init__(self) -> None:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
+        if self.cert_file is not None and self.ca_file is None:
+            raise ValueError("cert_file needs ca_file")
+        if self.password_file is not None and not self.username:
+            raise ValueError("password_file needs username")
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """The database of events."""
+
+    path: Path | None = setting(
+        None, "The SQLite file; by default hub.sqlite in the state folder.", shown='"hub-state/hub.sqlite"'
+    )
+
+
+@dataclass(frozen=True)
+class IngestSettings:
+    """How messages are gathered into one write to the disk."""
+
+    commit_ms: int = setting(20, "A message waits at most this long for others.", minimum=0, maximum=1000)
+    commit_rows: int = setting(500, "At most this many messages make one write.", minimum=1, maximum=10_000)
+    queue: int = setting(
+        10_000,
+        "Messages that may wait for the disk; then the broker is held back.",
+        minimum=10,
+        maximum=1_000_000,
+    )
+
+
+@dataclass(frozen=True)
+class HubSettings:
+    """All settings of the hub."""
+
+    state_folder: Path = setting(
+        Path("hub-state"), "Folder for the database and the hub's secret; relative paths start at this file."
+    )
+    web: WebSettings = table(WebSettings, "The dashboard.")
+    broker: BrokerSettings = table(BrokerSettings, "The MQTT broker.")
+    store: StoreSettings = table(StoreSettings, "The database.")
+    ingest: IngestSettings = table(IngestSettings, "Gathering messages into writes.")
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.store.path or self.state_folder / "hub.sqlite"
+
+
+def load(path: Path) -> HubSettings:
+    """The settings in the file ``path``, with relative paths made to start at its folder.
+
+    Raises:
+        SettingsError: no such file, not TOML, or a key or value that is wrong.
+    """
+    read = settings.load(path, HubSettings)
+    folder = path.resolve().parent
+    return dataclasses.replace(
+        read,
+        state_folder=folder / read.state_folder,
+        store=_anchored(read.store, folder),
+        broker=_anchored(read.broker, folder),
+    )
+
+
+def _anchored(part: Part, folder: Path) -> Part:
+    values = {f.name: getattr(part, f.name) for f in dataclasses.fields(part)}
+    paths: dict[str, Any] = {
+        name: folder / value for name, value in values.items() if isinstance(value, Path)
+    }
+    return dataclasses.replace(part, **paths)
+
+
+def example() -> str:
+    """A commented ``hub.toml`` with every key at its default."""
+    return settings.example(HubSettings, "Settings of a Tocsin hub: tocsin hub run --config hub.toml")

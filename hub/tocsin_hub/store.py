@@ -1,0 +1,281 @@
+"""Reading the hub's database: one method for each question, dataclasses as answers.
+
+Every thread that asks gets a connection of its own that cannot write; the only connection that writes
+belongs to the writer thread (see :mod:`tocsin_hub.recorder`).
+"""
+
+import base64
+import binascii
+import sqlite3
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlite_utils import Database
+
+from tocsin_hub.rooms import NodeRecord, RoomState
+from tocsin_shared import codec
+from tocsin_shared.errors import BadInputError, DecodeError, UnavailableError
+from tocsin_shared.events import (
+    Clock,
+    Heartbeat,
+    Message,
+    NodeBorn,
+    NodeConnection,
+    Phase,
+    Rhythm,
+    ScoredLabel,
+)
+from tocsin_shared.labels import SEVERITIES, Severity, severity_of
+
+BUSY_SECONDS = 5.0
+"""How long a connection waits for another process that holds the database."""
+MAX_PAGE = 500
+
+
+@dataclass(frozen=True)
+class StoredEvent:
+    """One detection as it stands in the database; times are microseconds of UTC."""
+
+    id: str
+    node: str
+    zone: str
+    label: str
+    score: float
+    top: tuple[ScoredLabel, ...]
+    level_dbfs: float | None
+    ambient_dbfs: float | None
+    onset_us: int
+    offset_us: int | None
+    mono_ns: int
+    boot: str
+    seq: int
+    clock: Clock
+    bundle: str
+    phase: Phase
+    rhythm: Rhythm
+    late: bool
+    first_received_us: int
+    """When the hub heard of the detection for the first time."""
+    received_us: int
+    """When the hub received the message that the row now shows."""
+    committed_us: int
+    """When the hub began to write that message to its disk."""
+    change: int
+    """Number of the last change of the row; grows over all rows."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some events and where the next ones begin."""
+
+    events: tuple[StoredEvent, ...]
+    next: int
+    more: bool
+
+
+@dataclass(frozen=True)
+class HistoryPage:
+    """Some events, newest onset first; ``next`` is the cursor of the following page."""
+
+    events: tuple[StoredEvent, ...]
+    next: str | None
+
+
+@dataclass(frozen=True)
+class HistoryFilter:
+    """Which events of the past are asked for; ``None`` asks for all."""
+
+    node: str | None = None
+    label: str | None = None
+    severity: Severity | None = None
+
+
+EVENT_COLUMNS = tuple(field.name for field in fields(StoredEvent))
+_SELECT_EVENTS = f"SELECT {', '.join(EVENT_COLUMNS)} FROM events"  # noqa: S608 - names of our own fields
+_BAD_CURSOR = "the cursor is not one that this hub gave out"
+_TOP = msgspec.json.Decoder(tuple[ScoredLabel, ...])
+
+
+def event_from_row(row: Sequence[Any]) -> StoredEvent:
+    """The event in ``row``, whose values stand in the order of :data:`EVENT_COLUMNS`."""
+    values = dict(zip(EVENT_COLUMNS, row, strict=True))
+    values |= {
+        "top": _TOP.decode(values["top"]),
+        "clock": Clock(values["clock"]),
+        "phase": Phase(values["phase"]),
+        "rhythm": Rhythm(values["rhythm"]),
+        "late": bool(values["late"]),
+    }
+    return StoredEvent(**values)
+
+
+@contextmanager
+def database_errors(path: Path) -> Iterator[None]:
+    """Turns errors of SQLite into ours.
+
+    Raises:
+        UnavailableError: the database cannot be used at the moment.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise UnavailableError(f"the database {path} cannot be used: {error}") from error
+
+
+class Store:
+    """Answers questions. Safe to use from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._mine = threading.local()
+        self._all: weakref.WeakSet[Database] = weakref.WeakSet()
+
+    def close(self) -> None:
+        """Close the connections of all threads; nobody may ask any more."""
+        for database in list(self._all):
+            database.close()
+
+    def _database(self) -> Database:
+        database: Database | None = getattr(self._mine, "database", None)
+        if database is None:
+            # Only so that close() may close it: each connection is used by one thread alone.
+            connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, check_same_thread=False)
+            connection.execute("PRAGMA query_only = 1")
+            database = Database(connection)
+            self._mine.database = database
+            self._all.add(database)
+        return database
+
+    def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with database_errors(self.path):
+            return self._database().execute(sql, parameters).fetchall()
+
+    def events_after(self, change: int, limit: int = MAX_PAGE) -> Page:
+        """Events that changed after ``change``, in order of their last change.
+
+        A reader that goes on from ``next`` until there is no ``more`` has seen every change: numbers are
+        given in the order of commits, by one writer.
+
+        Raises:
+            UnavailableError: the database cannot be used at the moment.
+        """
+        rows = self._rows(f"{_SELECT_EVENTS} WHERE change > ? ORDER BY change LIMIT ?", (change, limit + 1))
+        events = tuple(event_from_row(row) for row in rows[:limit])
+        return Page(events, events[-1].change if events else change, more=len(rows) > limit)
+
+    def events_before(self, cursor: str | None, limit: int, only: HistoryFilter) -> HistoryPage:
+        """Events with older onsets than ``cursor`` (``None``: all), newest onset first.
+
+        Raises:
+            BadInputError: the cursor is not one of ours.
+            UnavailableError: the database cannot be used at the moment.
+        """
+        conditions, parameters = _conditions(only)
+        if cursor is not None:
+            conditions.append("(onset_us, id) < (?, ?)")
+            parameters += decode_cursor(cursor)
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        sql = f"{_SELECT_EVENTS}{where} ORDER BY onset_us DESC, id DESC LIMIT ?"
+        rows = self._rows(sql, (*parameters, limit + 1))
+        events = tuple(event_from_row(row) for row in rows[:limit])
+        return HistoryPage(events, encode_cursor(events[-1]) if len(rows) > limit else None)
+
+    def event(self, event_id: str) -> StoredEvent | None:
+        """The event called ``event_id``, if it is stored."""
+        rows = self._rows(f"{_SELECT_EVENTS} WHERE id = ?", (event_id,))
+        return event_from_row(rows[0]) if rows else None
+
+    def event_count(self) -> int:
+        """Number of detections in the database; reads all of them, so ask rarely."""
+        return int(self._rows("SELECT count(*) FROM events")[0][0])
+
+    def counter(self, name: str) -> int:
+        """The number called ``name``: ``change`` or ``quarantined``."""
+        return int(self._rows("SELECT value FROM counters WHERE name = ?", (name,))[0][0])
+
+    def nodes(self) -> list[NodeRecord]:
+        """Every node that was ever heard of."""
+        sql = "SELECT node, birth, conn, heartbeat, boot, last_seen_us, state, since_us FROM nodes"
+        return [_node_from_row(row) for row in self._rows(sql)]
+
+    def session_is_open(self, id_sha256: str, now_us: int) -> bool:
+        """Whether the session whose id has this hash was opened, not closed, and is not too old."""
+        sql = "SELECT 1 FROM sessions WHERE id_sha256 = ? AND expires_us > ?"
+        return bool(self._rows(sql, (id_sha256, now_us)))
+
+    def anybody_logged_in(self) -> bool:
+        """Whether a login link was ever used."""
+        return bool(self._rows("SELECT 1 FROM login_links WHERE used_us IS NOT NULL LIMIT 1"))
+
+
+def _conditions(only: HistoryFilter) -> tuple[list[str], list[Any]]:
+    conditions: list[str] = []
+    parameters: list[Any] = []
+    for column, value in (("node", only.node), ("label", only.label)):
+        if value is not None:
+            conditions.append(f"{column} = ?")
+            parameters.append(value)
+    if only.severity is not None:
+        # A label that is not listed has the severity of unknown labels, so that one is asked by exclusion.
+        unlisted = only.severity is severity_of("")
+        labels = [name for name, severity in SEVERITIES.items() if (severity is only.severity) != unlisted]
+        conditions.append(f"label {'NOT ' if unlisted else ''}IN ({', '.join('?' * len(labels))})")
+        parameters += labels
+    return conditions, parameters
+
+
+def encode_cursor(event: StoredEvent) -> str:
+    """Where the events older than ``event`` begin, as text without a meaning to its reader."""
+    return base64.urlsafe_b64encode(f"{event.onset_us}.{event.id}".encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str) -> tuple[int, str]:
+    """Onset and id in a cursor.
+
+    Raises:
+        BadInputError: it is not one of ours.
+    """
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode(
+            "ascii"
+        )
+    except (binascii.Error, ValueError) as error:
+        raise BadInputError(_BAD_CURSOR) from error
+    onset, _, event_id = text.partition(".")
+    if not (onset.isdecimal() and len(onset) < 19 and event_id.isalnum() and len(event_id) == 26):
+        raise BadInputError(_BAD_CURSOR)
+    return int(onset), event_id
+
+
+def _node_from_row(row: Sequence[Any]) -> NodeRecord:
+    node, birth, conn, heartbeat, boot, last_seen_us, state, since_us = row
+    known = state in set(RoomState)
+    return NodeRecord(
+        node=node,
+        since_us=since_us,
+        state=RoomState(state) if known else RoomState.UNKNOWN,
+        birth=_words(birth, NodeBorn),
+        conn=_words(conn, NodeConnection),
+        heartbeat=_words(heartbeat, Heartbeat),
+        boot=boot,
+        last_seen_us=last_seen_us,
+    )
+
+
+def _words(text: str | None, kind: type[codec.M]) -> codec.M | None:
+    # Words of another version of the hub may not be readable; the node will say them again.
+    try:
+        return None if text is None else codec.decode(text.encode(), kind)
+    except DecodeError:
+        return None
+
+
+def words_text(message: Message | None) -> str | None:
+    """``message`` as it is kept in a column."""
+    return None if message is None else codec.encode(message).decode()
