@@ -1,0 +1,207 @@
+"""The card of a bundle: what it is made from, what it can do, and what it cannot."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tocsin_models.corpus import Clip
+from tocsin_models.evaluate import Evaluation
+from tocsin_models.figures import wilson
+from tocsin_models.recipe import EVALUATION_GROUPS, TOLD
+from tocsin_shared.manifest import LabelSpec
+
+LISTEN_BEGIN, LISTEN_END = "<!-- heard through the node: begin -->", "<!-- heard through the node: end -->"
+NOT_YET = (
+    "Not measured yet: `tocsin models evaluate --listen --corpus DIR --bundle DIR --card` fills this in."
+)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a bundle comes from."""
+
+    name: str
+    release: str
+    seed: int
+    from_yamnet: bool
+    clips: tuple[Clip, ...]
+    windows: int
+    parameters: int
+    calibration_sha256: str
+    sizes: Mapping[str, int]
+    """Bytes of each variant."""
+
+
+def card_text(origin: Origin, labels: Sequence[LabelSpec], figures: Evaluation) -> str:
+    """The card as Markdown."""
+    parts = [
+        f"# {origin.name} {origin.release}",
+        _purpose(origin),
+        "## Made with",
+        _command(origin),
+        "## Heard through the node",
+        f"{LISTEN_BEGIN}\n{NOT_YET}\n{LISTEN_END}",
+        "## Windows",
+        _windows(origin, figures),
+        "## Made sounds through the detector",
+        _alarms(figures),
+        "## Rules",
+        _rules(labels),
+        "## Speed",
+        _speeds(figures),
+        "## Limits",
+        LIMITS,
+        "## Data and attribution",
+        _data(origin),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+LIMITS = """\
+- An aid beside certified alarm systems, never a replacement for one.
+- Learned from few recordings of real sirens, horns and glass, and from no recording of a smoke alarm or of an
+  alarm clock: those were made after the standards. Real ones that differ from the standards may be missed.
+- A telephone, a reversing vehicle or a melody of single tones can be taken for alarm beeps, and the other way
+  round.
+- Glass that breaks far away or in a noisy room is heard poorly: it is over in half a second.
+- The window is 2 s long: an alarm is told about one second after it begins.
+- Speech is recognised so that it is not mistaken for an alarm; what is said is not."""
+
+
+def _purpose(origin: Origin) -> str:
+    start = (
+        "It starts from the first seven layers of YAMNet (Google, Apache-2.0, trained on AudioSet)."
+        if origin.from_yamnet
+        else "It starts from chance."
+    )
+    return (
+        f"A small network that hears {', '.join(TOLD)} in windows of 2 s, and recognises speech so that "
+        f"it is not mistaken for them. {origin.parameters:,} parameters. {start}"
+    )
+
+
+def _command(origin: Origin) -> str:
+    yamnet = " --yamnet YAMNET.tflite" if origin.from_yamnet else ""
+    corpus = " --corpus RECORDINGS" if origin.clips else ""
+    folder = f"models/zoo/{origin.name}/{origin.release}"
+    return (
+        f"```\ntocsin models make{corpus}{yamnet} --seed {origin.seed} --out {folder}\n"
+        f"tocsin models evaluate --listen --corpus RECORDINGS --bundle {folder} --card\n```\n\n"
+        f"{origin.windows:,} training windows of {len(origin.clips)} recordings and of made sounds; "
+        "calibrated on "
+        f"training windows whose list has the SHA-256 `{origin.calibration_sha256}`. No recording of the "
+        "groups "
+        f"{', '.join(sorted(EVALUATION_GROUPS))}, and none of fold 4 of ESC-50, was trained on."
+    )
+
+
+def _windows(origin: Origin, figures: Evaluation) -> str:
+    names = list(figures.windows)
+    first = figures.windows[names[0]]
+    rows = [[label, *(f"{figures.windows[name].f1[label]:.3f}" for name in names)] for label in first.f1]
+    rows += [["**macro-F1**", *(f"**{figures.windows[name].macro_f1:.3f}**" for name in names)]]
+    rows += [["size, bytes", *(f"{origin.sizes[name]:,}" for name in names)]]
+    lines = [
+        f"- {name} against float32: same best label in {one.top_1:.2%}, mean cosine of logits "
+        f"{one.cosine:.4f}."
+        for name, one in figures.agreement.items()
+    ]
+    return (
+        f"F1 at a score of one half over {first.windows:,} windows of held-out recordings and newly made "
+        "sounds, at "
+        "0 to 28 dB over what else is there, near and far, some clipped; parts of a sound too short to "
+        "count are left "
+        "out.\n\n" + table(["label", *names], rows) + "\n\n" + "\n".join(lines)
+    )
+
+
+def _alarms(figures: Evaluation) -> str:
+    rows = [
+        [one.kind, f"{one.hits} / {one.of}", interval(one.hits, one.of), str(one.other)]
+        for one in figures.alarms
+    ]
+    false = ", ".join(f"{label} {count}" for label, count in figures.quiet_told.items())
+    return (
+        "Six seconds of a made sound over made ambience, newly drawn; streams of 13 s.\n\n"
+        + table(["sound", "detected", "95 % interval", "told as something else"], rows)
+        + f"\n\nFalse detections in {figures.quiet_hours:.2f} h of held-out recordings without alarms, "
+        "made rooms, "
+        f"speech and decoys, which follow one another far more densely than in a real room: {false}."
+    )
+
+
+def _rules(labels: Sequence[LabelSpec]) -> str:
+    rows = [
+        [
+            spec.name,
+            f"{r.on_threshold:g}",
+            f"{r.off_threshold:g}",
+            f"{r.active_seconds:g} of {r.span_seconds:g}",
+            f"{r.release_seconds:g}",
+        ]
+        for spec in labels
+        if (r := spec.rule) is not None
+    ]
+    return table(["label", "on", "off", "seconds active", "release, seconds"], rows)
+
+
+def _speeds(figures: Evaluation) -> str:
+    if not figures.speeds:
+        return "Not measured."
+    rows = [[one.variant, f"{one.median_ms:.2f}", f"{one.p95_ms:.2f}"] for one in figures.speeds]
+    by_name = {one.variant: one.median_ms for one in figures.speeds}
+    ratio = by_name.get("float32", 0.0) / max(by_name.get("full-int8", 0.0), 1e-9)
+    return (
+        f"One window, one thread, x86-64, {figures.speeds[0].runtime}; only the ratio means anything "
+        "elsewhere.\n\n"
+        + table(["variant", "median, ms", "p95, ms"], rows)
+        + f"\n\nfull-int8 is {ratio:.1f} times as fast as float32."
+    )
+
+
+def _data(origin: Origin) -> str:
+    if not origin.clips:
+        return "Made sounds only; no recording was used."
+    by_source: dict[tuple[str, str], list[Clip]] = defaultdict(list)
+    for clip in origin.clips:
+        by_source[clip.source, clip.licence].append(clip)
+    rows = [
+        [source, licence or "not stated", str(len(clips)), _groups(clips)]
+        for (source, licence), clips in sorted(by_source.items())
+    ]
+    note = (
+        "Groups `fs…` are sounds of freesound.org by number, as cut for ESC-50 (K. J. Piczak, 2015): the "
+        "author of "
+        "`fs100032` stands at https://freesound.org/s/100032/ and in the LICENSE of ESC-50."
+    )
+    yamnet = "\n\nYAMNet: copyright the TensorFlow Authors, Apache License 2.0." if origin.from_yamnet else ""
+    return f"{note}{yamnet}\n\n" + table(["source", "licence", "clips", "groups"], rows)
+
+
+def _groups(clips: Sequence[Clip]) -> str:
+    return " ".join(sorted({clip.group for clip in clips}))
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def interval(hits: int, of: int) -> str:
+    """Wilson interval as text."""
+    low, high = wilson(hits, of)
+    return f"{low:.2f} to {high:.2f}"
+
+
+def with_listening(card: str, text: str) -> str:
+    """``card`` with ``text`` in the place for what was heard through the node.
+
+    Raises:
+        ValueError: the card has no such place.
+    """
+    if LISTEN_BEGIN not in card or LISTEN_END not in card:
+        raise ValueError(f"the card has no lines {LISTEN_BEGIN!r} and {LISTEN_END!r}")
+    before, rest = card.split(LISTEN_BEGIN, 1)
+    after = rest.split(LISTEN_END, 1)[1]
+    return f"{before}{LISTEN_BEGIN}\n{text}\n{LISTEN_END}{after}"

@@ -1,0 +1,151 @@
+"""``tocsin models``: make a bundle, measure one. Heavy packages are imported by what needs them only."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tocsin_shared.errors import BundleError, UnavailableError
+
+STEPS = ("train", "quantize", "bundle")
+
+
+def main(argv: list[str]) -> int:
+    """Run ``tocsin models …``; 0 when all went well, 1 when a result would mislead, 2 on wrong usage."""
+    try:
+        arguments = _parser().parse_args(argv)
+    except SystemExit as stop:  # argparse leaves the process; a function that is called does not
+        return stop.code if isinstance(stop.code, int) else 2
+    if arguments.command is None:
+        _parser().print_help()
+        return 2
+    result: int = arguments.run_command(arguments)
+    return result
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tocsin models", description="Make and measure sound models.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for name, help_text in (
+        ("make", "recordings and made sounds → a bundle, in one go; goes on where it was stopped"),
+        ("train", "as make, up to the trained weights"),
+        ("quantize", "as make, up to the tflite files"),
+        ("bundle", "as make; for a run that is trained and quantized"),
+    ):
+        _add_making(commands.add_parser(name, help=help_text, description=help_text), name)
+    _add_evaluate(commands.add_parser("evaluate", help="hits and false alarms of a bundle"))
+    _add_speed(commands.add_parser("speed", help="time of one window through each variant, one thread"))
+    return parser
+
+
+def _add_making(parser: argparse.ArgumentParser, name: str) -> None:
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("models/zoo/sentry/0.1.0"),
+        help="folder of the bundle, ending in NAME/RELEASE",
+    )
+    parser.add_argument("--corpus", type=Path, help="folder with manifest.csv; without it, made sounds only")
+    parser.add_argument("--yamnet", type=Path, help="YAMNet as float32 TFLite, to start from its weights")
+    parser.add_argument("--run", type=Path, help="folder for what is in between (default runs/NAME-RELEASE)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2, help="threads to train with")
+    parser.add_argument("--quick", action="store_true", help="tiny, to try the way; good for nothing else")
+    parser.set_defaults(run_command=_make, until="bundle" if name == "make" else name)
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--listen", action="store_true", help="run the recordings through tocsin node listen")
+    parser.add_argument("--corpus", type=Path, help="folder with manifest.csv (for --listen)")
+    parser.add_argument("--bundle", type=Path, help="folder of the bundle (default: the one shipped)")
+    parser.add_argument("--variant", help="variant to run (default: the one a node would take)")
+    parser.add_argument(
+        "--card", action="store_true", help="write the table into the bundle's card.md as well"
+    )
+    parser.add_argument("--each", type=int, default=20, help="made sounds of each label (without --listen)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.set_defaults(run_command=_evaluate)
+
+
+def _add_speed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bundle", type=Path, help="folder of the bundle (default: the one shipped)")
+    parser.set_defaults(run_command=_speed)
+
+
+def _make(arguments: argparse.Namespace) -> int:
+    from tocsin_models.make import FULL, QUICK, Order, make  # noqa: PLC0415  # keeps --help instant
+
+    name, release = arguments.out.resolve().parts[-2:]
+    make(
+        Order(
+            out=arguments.out,
+            run=arguments.run or Path("runs") / f"{name}-{release}",
+            corpus=arguments.corpus,
+            yamnet=arguments.yamnet,
+            name=name,
+            release=release,
+            seed=arguments.seed,
+            size=QUICK if arguments.quick else FULL,
+            threads=arguments.threads,
+        ),
+        arguments.until,
+        _tell,
+    )
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from tocsin_shared.manifest import shipped_bundle  # noqa: PLC0415
+
+    bundle = arguments.bundle or shipped_bundle()
+    if arguments.listen:
+        return _listen(arguments, bundle)
+    from tocsin_models.evaluate import heard_alarms  # noqa: PLC0415
+    from tocsin_shared.classifier import Classifier  # noqa: PLC0415
+
+    found = heard_alarms(Classifier.load(bundle, arguments.variant), arguments.each, arguments.seed)
+    for one in found:
+        print(f"{one.kind:32} {one.hits:3} of {one.of:3}; told as something else: {one.other}")
+    return 0
+
+
+def _listen(arguments: argparse.Namespace, bundle: Path) -> int:
+    from tocsin_models.bundle import write_whole  # noqa: PLC0415
+    from tocsin_models.card import with_listening  # noqa: PLC0415
+    from tocsin_models.corpus import read_manifest_csv  # noqa: PLC0415
+    from tocsin_models.listen import chosen, listen, listening_table  # noqa: PLC0415
+
+    if arguments.corpus is None:
+        print("tocsin models evaluate: --listen needs --corpus, a folder with manifest.csv", file=sys.stderr)
+        return 2
+    items = chosen(read_manifest_csv(arguments.corpus), arguments.seed)
+    if not items:
+        raise UnavailableError(f"{arguments.corpus}: holds none of the clips that are to be heard")
+    _tell(f"{len(items)} clips through tocsin node listen")
+    text = listening_table(listen(items, bundle, arguments.variant), arguments.seed)
+    print(text)
+    if arguments.card:
+        try:
+            card = (bundle / "card.md").read_text(encoding="utf-8")
+            write_whole(bundle / "card.md", with_listening(card, text).encode())
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{bundle / 'card.md'}: the table cannot be written there: {error}") from error
+    return 0
+
+
+def _speed(arguments: argparse.Namespace) -> int:
+    from tocsin_models.evaluate import speed  # noqa: PLC0415
+    from tocsin_shared.manifest import read_manifest, shipped_bundle  # noqa: PLC0415
+
+    bundle = arguments.bundle or shipped_bundle()
+    times = [speed(bundle, variant.name) for variant in read_manifest(bundle).variants]
+    slowest = max(one.median_ms for one in times)
+    for one in times:
+        print(
+            f"{one.variant:12} median {one.median_ms:7.2f} ms, p95 {one.p95_ms:7.2f} ms, "
+            f"{slowest / one.median_ms:4.1f} × ({one.runtime}, 1 thread)"
+        )
+    return 0
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
