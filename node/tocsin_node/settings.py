@@ -1,0 +1,172 @@
+"""The node's settings: one frozen dataclass for each table of ``node.toml``."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tocsin_shared import settings
+from tocsin_shared.events import NODE_ID_PATTERN, ZONE_PATTERN
+from tocsin_shared.settings import setting, table
+
+Part = TypeVar("Part", "SourceSettings", "BrokerSettings", "OutboxSettings")
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """What the node hears with."""
+
+    kind: str = setting(
+        "microphone",
+        "A sound card, recordings played at their own speed, or raw sound from standard input.",
+        choices=("microphone", "file", "stdin"),
+    )
+    device: str = setting(
+        "",
+        "Part of the microphone's name, such as USB or pulse, or a pattern with *; empty is the default one.",
+    )
+    path: Path | None = setting(None, "Recording, or folder of recordings, of kind file.", shown='"sounds"')
+    repeat: bool = setting(False, "Begin again at the end of the recordings; otherwise the node stops there.")
+    sample_rate_hz: int = setting(
+        16_000,
+        "Sample rate of standard input, which is one channel of signed 16 bit little-endian samples.",
+        minimum=8_000,
+        maximum=192_000,
+    )
+    block_ms: int = setting(100, "Sound is handed over in blocks of this length.", minimum=10, maximum=500)
+
+    def __post_init__(self) -> None:
+        if self.kind == "file" and self.path is None:
+            raise ValueError("kind file needs path")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """What recognises the sounds."""
+
+    bundle: str = setting(
+        "sentry", "Name of a shipped bundle, or the path of a bundle's folder (a path holds a / or a dot)."
+    )
+    variant: str = setting(
+        "", "Build of the model, such as full-int8; empty takes the best one of the bundle."
+    )
+    threads: int = setting(1, "Threads of the interpreter.", minimum=1, maximum=16)
+    hop_seconds: float = setting(
+        0.5,
+        "A window of sound is judged this often; shorter is quicker and costs more.",
+        minimum=0.1,
+        maximum=2.0,
+    )
+
+
+@dataclass(frozen=True)
+class BrokerSettings:
+    """The MQTT broker through which the hub is reached."""
+
+    host: str = setting("127.0.0.1", "Name or address of the broker.")
+    port: int = setting(1883, "Port of the broker; 8883 is usual with TLS.", minimum=1, maximum=65535)
+    protocol: str = setting("5", "MQTT version; 3.1.1 for brokers that lack 5.", choices=("5", "3.1.1"))
+    username: str = setting("", "User name at the broker; empty for none.")
+    password_file: Path | None = setting(None, "File that holds the password.", shown='"broker-password"')
+    ca_file: Path | None = setting(
+        None, "Certificates that vouch for the broker; given, TLS is used.", shown='"ca.pem"'
+    )
+    cert_file: Path | None = setting(None, "The node's own certificate.", shown='"node.pem"')
+    key_file: Path | None = setting(None, "The key of that certificate.", shown='"node.key"')
+    keepalive_seconds: int = setting(
+        10,
+        "The broker calls the node offline after one and a half times this silence.",
+        minimum=5,
+        maximum=600,
+    )
+
+    def __post_init__(self) -> None:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
+        if self.cert_file is not None and self.ca_file is None:
+            raise ValueError("cert_file needs ca_file")
+        if self.password_file is not None and not self.username:
+            raise ValueError("password_file needs username")
+
+
+@dataclass(frozen=True)
+class OutboxSettings:
+    """Where events wait until the hub has stored them."""
+
+    path: Path = setting(
+        Path("node-outbox.sqlite"), "The SQLite file; relative paths start at this settings file."
+    )
+    max_bytes: int = setting(
+        200_000_000,
+        "Events that wait take up to this; then the oldest of the least severe are given up, never alarms.",
+        minimum=100_000,
+        maximum=100_000_000_000,
+    )
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """All settings of a node."""
+
+    node: str = setting(
+        ...,
+        "Name of this node, unique on the site: 3 to 32 of a-z, 0-9 and -.",
+        pattern=NODE_ID_PATTERN,
+        shown='"press-1"',
+    )
+    zone: str = setting(
+        "site", "Part of the site that the room belongs to: 1 to 32 of a-z, 0-9 and -.", pattern=ZONE_PATTERN
+    )
+    room: str = setting(
+        "",
+        "Name of the room as people call it, at most 120 letters; empty is the node's own name.",
+        pattern=".{0,120}",
+    )
+    heartbeat_seconds: float = setting(
+        10.0, "The node says how it fares this often.", minimum=0.5, maximum=300.0
+    )
+    source: SourceSettings = table(SourceSettings, "What the node hears with.")
+    model: ModelSettings = table(ModelSettings, "What recognises the sounds.")
+    broker: BrokerSettings = table(BrokerSettings, "The MQTT broker through which the hub is reached.")
+    outbox: OutboxSettings = table(OutboxSettings, "Where events wait until the hub has stored them.")
+
+    @property
+    def room_name(self) -> str:
+        """Name of the room for people."""
+        return self.room or self.node
+
+
+def load(path: Path) -> NodeSettings:
+    """The settings in the file ``path``, with relative paths made to start at its folder.
+
+    Raises:
+        SettingsError: no such file, not TOML, or a key or value that is wrong.
+    """
+    read = settings.load(path, NodeSettings)
+    folder = path.resolve().parent
+    model = read.model
+    if is_path(model.bundle):
+        model = dataclasses.replace(model, bundle=str(folder / model.bundle))
+    return dataclasses.replace(
+        read,
+        source=_anchored(read.source, folder),
+        model=model,
+        broker=_anchored(read.broker, folder),
+        outbox=_anchored(read.outbox, folder),
+    )
+
+
+def is_path(bundle: str) -> bool:
+    """Whether ``bundle`` is meant as a folder and not as the name of a shipped bundle."""
+    return "/" in bundle or "." in bundle
+
+
+def _anchored(part: Part, folder: Path) -> Part:
+    values = {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
+    paths: dict[str, Any] = {key: folder / value for key, value in values.items() if isinstance(value, Path)}
+    return dataclasses.replace(part, **paths)
+
+
+def example() -> str:
+    """A commented ``node.toml`` with every key at its default."""
+    return settings.example(NodeSettings, "Settings of a Tocsin node: tocsin node run --config node.toml")
