@@ -1,0 +1,37 @@
+"""What all tests share: the optional corpus of recordings."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+CORPUS = Path(os.environ.get("TOCSIN_CORPUS", Path(__file__).resolve().parents[2] / "shared" / "audio"))
+"""Labelled recordings with a ``manifest.csv``; never part of the repository."""
+
+
+def has_corpus() -> bool:
+    """True if the recordings are at hand."""
+    return (CORPUS / "manifest.csv").is_file()
+
+
+def pytest_report_header() -> str:
+    """Say at the top of every run whether the recordings are heard or left out."""
+    if has_corpus():
+        return "corpus: recordings are at hand"
+    return "corpus: no recordings (set TOCSIN_CORPUS); the tests marked 'corpus' are not part of this run"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without recordings, leave out the tests that need them: a skip would look like a broken machine."""
+    if has_corpus():
+        return
+    needing = [item for item in items if item.get_closest_marker("corpus")]
+    items[:] = [item for item in items if not item.get_closest_marker("corpus")]
+    if needing:
+        config.hook.pytest_deselected(items=needing)
+
+
+@pytest.fixture(name="corpus", scope="session")
+def _corpus() -> Path:
+    """The folder of the recordings; for tests marked ``corpus``."""
+    return CORPUS

@@ -1,0 +1,31 @@
+"""What the documents promise is there: commands, topics, settings."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tocsin_shared import topics
+from tocsin_shared.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "models" / "zoo").rglob("*.md")]
+)
+COMMANDS = sorted({name for path in DOCUMENTS for name in COMMAND.findall(path.read_text(encoding="utf-8"))})
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_in_the_documents_exists(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """``--help`` of it is an answer, not an error."""
+    with pytest.raises(SystemExit) as ended:
+        main([*command.split(), "--help"])
+    assert ended.value.code == 0
+    assert "usage: tocsin" in capsys.readouterr().out
+
+
+def test_every_topic_kind_is_documented() -> None:
+    """The table in docs/wire.md has a row for whatever a node publishes or hears."""
+    wire = (ROOT / "docs" / "wire.md").read_text(encoding="utf-8")
+    for kind in (*topics.NODE_KINDS, "ack"):
+        assert f"n/{{id}}/{kind}" in wire
