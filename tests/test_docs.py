@@ -10,8 +10,9 @@ from tocsin_shared.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "models" / "zoo").rglob("*.md")]
+    path for place in ("*.md", "docs/**/*.md", "models/zoo/**/*.md") for path in ROOT.glob(place)
 )
+COMMAND = re.compile(r"\btocsin ((?:node|hub|models|demo)(?: [a-z][a-z-]*)?)")
 COMMANDS = sorted({name for path in DOCUMENTS for name in COMMAND.findall(path.read_text(encoding="utf-8"))})
 
 
