@@ -1,10 +1,11 @@
 """``tocsin models``: make a bundle, measure one. Heavy packages are imported by what needs them only."""
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
-from tocsin_shared.errors import BundleError, UnavailableError
+from tocsin_shared.errors import BadInputError, BundleError, UnavailableError
 
 STEPS = ("train", "quantize", "bundle")
 
@@ -74,7 +75,7 @@ def _add_speed(parser: argparse.ArgumentParser) -> None:
 def _make(arguments: argparse.Namespace) -> int:
     from tocsin_models.make import FULL, QUICK, Order, make  # noqa: PLC0415  # keeps --help instant
 
-    name, release = arguments.out.resolve().parts[-2:]
+    name, release = _named(arguments.out)
     make(
         Order(
             out=arguments.out,
@@ -93,9 +94,19 @@ def _make(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _named(out: Path) -> tuple[str, str]:
+    name, release = out.resolve().parts[-2:]
+    if not (re.fullmatch(r"[a-z0-9-]{1,32}", name) and re.fullmatch(r"\d{1,4}\.\d{1,4}\.\d{1,4}", release)):
+        raise BadInputError(f"--out {out}: must end in NAME/RELEASE, such as models/zoo/sentry/0.1.0")
+    return name, release
+
+
 def _evaluate(arguments: argparse.Namespace) -> int:
     from tocsin_shared.manifest import shipped_bundle  # noqa: PLC0415
 
+    if arguments.listen and arguments.corpus is None:
+        print("tocsin models evaluate: --listen needs --corpus, a folder with manifest.csv", file=sys.stderr)
+        return 2
     bundle = arguments.bundle or shipped_bundle()
     if arguments.listen:
         return _listen(arguments, bundle)
@@ -114,9 +125,6 @@ def _listen(arguments: argparse.Namespace, bundle: Path) -> int:
     from tocsin_models.corpus import read_manifest_csv  # noqa: PLC0415
     from tocsin_models.listen import chosen, listen, listening_table  # noqa: PLC0415
 
-    if arguments.corpus is None:
-        print("tocsin models evaluate: --listen needs --corpus, a folder with manifest.csv", file=sys.stderr)
-        return 2
     items = chosen(read_manifest_csv(arguments.corpus), arguments.seed)
     if not items:
         raise UnavailableError(f"{arguments.corpus}: holds none of the clips that are to be heard")

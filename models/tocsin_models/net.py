@@ -145,7 +145,7 @@ def read_yamnet(path: Path, layers: int) -> list[Folded]:
         for number in range(2, layers + 1):
             names += [f"layer{number}/depthwise_conv", f"layer{number}/pointwise_conv"]
         return [_folded(interpreter, constants, name) for name in names]
-    except (ValueError, RuntimeError, StopIteration, KeyError) as error:
+    except (ValueError, RuntimeError, KeyError, OSError, IndexError) as error:
         raise BadInputError(f"{path}: not a float32 TFLite file of YAMNet: {error}") from error
 
 

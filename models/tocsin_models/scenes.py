@@ -99,10 +99,13 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class _Placed:
+class Placed:
+    """A sound cut to one window."""
+
     sound: Sound
     samples: Samples
     active_seconds: float
+    """How long it is active inside the window."""
 
 
 def scene(
@@ -123,7 +126,7 @@ def scene(
     return Scene(raised, targets, weights)
 
 
-def _parts(pools: Pools, spec: SceneSpec, count: int, rng: np.random.Generator) -> list[_Placed]:
+def _parts(pools: Pools, spec: SceneSpec, count: int, rng: np.random.Generator) -> list[Placed]:
     kinds, shares = list(spec.shares), np.array(list(spec.shares.values()))
     kind = kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))]
     if kind == "nothing":
@@ -151,7 +154,7 @@ def _at_speed(samples: Samples, speed: float) -> Samples:
     return played
 
 
-def _placed(sound: Sound, count: int, rng: np.random.Generator) -> _Placed:
+def _placed(sound: Sound, count: int, rng: np.random.Generator) -> Placed:
     """``sound`` cut to ``count`` samples at any phase; mostly so that enough of it is inside."""
     active = activity(sound.samples)
     patient = rng.random() < 0.85
@@ -160,7 +163,7 @@ def _placed(sound: Sound, count: int, rng: np.random.Generator) -> _Placed:
         inside = _active_inside(active, start, count)
         if not patient or inside >= ENOUGH_SECONDS.get(sound.label, 0.1):
             break
-    return _Placed(sound, cut(sound.samples, start, count), inside)
+    return Placed(sound, cut(sound.samples, start, count), inside)
 
 
 def cut(samples: Samples, start: int, count: int) -> Samples:
@@ -216,7 +219,7 @@ def _bed(
 
 
 def targets_of(
-    parts: Sequence[_Placed], bed_doubts: frozenset[str], labels: Sequence[str]
+    parts: Sequence[Placed], bed_doubts: frozenset[str], labels: Sequence[str]
 ) -> tuple[Targets, Targets]:
     """Targets and weights of a window that holds ``parts``; the last label is background."""
     targets = np.zeros(len(labels), dtype=np.float32)

@@ -1,0 +1,65 @@
+"""Thresholds keep quiet streams quiet, and the times of the rules fit the standards' patterns."""
+
+import numpy as np
+import pytest
+
+from tocsin_models.recipe import LABELS, TOLD
+from tocsin_models.rules import GRID, TIMES, calibrated, false_alarms, with_threshold
+from tocsin_models.streams import Scored, detections
+from tocsin_shared.detector import compile_rule
+
+HOUR = 3_600.0
+
+
+def stream(label: str, scores: list[float], told_as: str = "background") -> Scored:
+    """A stream in which ``label`` scores as given and everything else scores 0."""
+    rows = np.zeros((len(scores), len(LABELS)), dtype=np.float32)
+    rows[:, LABELS.index(label)] = scores
+    return Scored("stream", told_as, tuple(2.0 + 0.5 * n for n in range(len(scores))), rows, HOUR)
+
+
+def rule_threshold(label: str, quiet: list[Scored]) -> float:
+    rule = dict(zip(LABELS, calibrated(quiet), strict=True))[label].rule
+    assert rule is not None
+    return rule.on_threshold
+
+
+def test_a_quiet_world_gets_low_thresholds() -> None:
+    assert rule_threshold("siren", [stream("siren", [0.0] * 50)]) == GRID[1]
+
+
+def test_a_threshold_rises_until_false_alarms_are_as_few_as_allowed() -> None:
+    bursts = ([0.72] * 6 + [0.0] * 30) * 8
+    quiet = [stream("siren", bursts)]
+    chosen = rule_threshold("siren", quiet)
+    assert chosen > 0.72
+    assert false_alarms("siren", chosen, quiet) == 0
+    assert false_alarms("siren", 0.7, quiet) == 8
+    assert rule_threshold("vehicle_horn", quiet) == GRID[1], "labels are calibrated one by one"
+
+
+def test_speech_and_background_are_never_told() -> None:
+    specs = calibrated([stream("speech", [1.0] * 30)])
+    assert [spec.name for spec in specs if spec.rule is None] == ["speech", "background"]
+    assert tuple(spec.name for spec in specs) == LABELS
+
+
+@pytest.mark.parametrize("hop_seconds", [0.1, 0.25, 0.5, 1.0, 1.6])
+@pytest.mark.parametrize("label", TOLD)
+def test_every_rule_can_be_met_with_every_usual_hop(label: str, hop_seconds: float) -> None:
+    spec = with_threshold(label, 0.9)
+    assert spec.rule is not None
+    assert compile_rule(label, spec.rule, hop_seconds).hits >= 1
+
+
+def test_an_alarm_with_the_pauses_of_t4_is_one_detection() -> None:
+    burst = [0.9] * 4 + [0.0] * 7
+    specs = [with_threshold(label, 0.8) for label in LABELS]
+    assert len(detections(stream("smoke_alarm", burst * 6), specs)) == 1
+
+
+def test_a_single_window_is_enough_for_glass_and_for_nothing_else() -> None:
+    specs = [with_threshold(label, 0.8) for label in LABELS]
+    blip = [0.0] * 5 + [0.9] + [0.0] * 12
+    told = {label: len(detections(stream(label, blip), specs)) for label in TIMES}
+    assert told == {label: int(label == "glass_breaking") for label in TIMES}
