@@ -1,0 +1,234 @@
+"""The pages that people see: what happens now, and what happened.
+
+The page "Now" is an empty frame that its scripts fill from the API. "History" is written here, row by
+row, so that it can be read without scripts; its scripts fetch further pages of it and take the rows.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from flask import Blueprint, Response, g, render_template, request, url_for
+
+from tocsin_hub import i18n
+from tocsin_hub.auth import login_required
+from tocsin_hub.i18n import Catalogue
+from tocsin_hub.rooms import NodeRecord
+from tocsin_hub.services import services
+from tocsin_hub.store import HistoryFilter, HistoryPage, Store, StoredEvent
+from tocsin_hub.times import from_us, iso
+from tocsin_shared.errors import BadInputError, UnavailableError
+from tocsin_shared.events import Clock
+from tocsin_shared.labels import SEVERITIES, Severity, severity_of
+
+pages = Blueprint("pages", __name__)
+
+Offer = list[tuple[str, str]]
+"""Choices of a filter: value in the address, and words."""
+
+PAGE_ROWS = 50
+_COOKIE = "tocsin_language"
+_COOKIE_SECONDS = 365 * 86_400
+_LATE_SECONDS = 10.0
+"""A report that took longer than this from onset to hub says so, whether the node called it late or not."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One detection as a line of the history, in words."""
+
+    id: str
+    severity: str
+    severity_name: str
+    sound: str
+    room: str
+    zone: str
+    onset: str
+    """ISO 8601, for the scripts, which show it in the viewer's time zone."""
+    onset_utc: str
+    score: str
+    duration: str
+    level: str
+    lateness: str
+    """How long after its onset the hub heard of it; empty when that was in time."""
+    unsynced: bool
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What the reader of the history wants to see; empty means all."""
+
+    node: str = ""
+    label: str = ""
+    severity: str = ""
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is filtered at all."""
+        return bool(self.node or self.label or self.severity)
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The filters that are set, for an address."""
+        chosen = {"node": self.node, "label": self.label, "severity": self.severity}
+        return {name: value for name, value in chosen.items() if value}
+
+    def for_store(self) -> HistoryFilter:
+        """The same, as the store wants it."""
+        severity = Severity(self.severity) if self.severity else None
+        return HistoryFilter(self.node or None, self.label or None, severity)
+
+
+@pages.get("/")
+@login_required
+def dashboard() -> str:
+    """What sounds now, what was heard of late, and every room."""
+    return render_template("dashboard.html")
+
+
+@pages.get("/history")
+@login_required
+def history() -> str:
+    """What was heard, newest first; ``before`` is the cursor of a page, and filters stand in the address."""
+    hub = services()
+    records = {record.node: record for record in hub.rooms.all()}
+    filters = _filters()
+    page = _page(hub.store, filters)
+    older = _address("pages.history", {**filters.query, "before": page.next}) if page.next else ""
+    return render_template(
+        "history.html",
+        events=[_row(event, records.get(event.node), _catalogue()) for event in page.events],
+        older=older,
+        filters=filters,
+        **_choices(records.values(), filters, _catalogue()),
+    )
+
+
+@pages.get("/signed-out")
+def signed_out() -> str:
+    """How to get in, for whoever is not."""
+    return render_template("signed_out.html")
+
+
+@pages.errorhandler(UnavailableError)
+def _unavailable(_error: UnavailableError) -> tuple[str, int]:
+    return render_template("problem.html"), 503
+
+
+def _page(store: Store, filters: Filters) -> HistoryPage:
+    cursor = request.args.get("before") or None
+    try:
+        return store.events_before(cursor, PAGE_ROWS, filters.for_store())
+    except BadInputError:
+        # An address that was cut short still shows something: the newest.
+        return store.events_before(None, PAGE_ROWS, filters.for_store())
+
+
+def _filters() -> Filters:
+    wanted = request.args.get("severity", "")
+    severity = wanted if wanted in set(Severity) else ""
+    return Filters(request.args.get("node", "")[:64], request.args.get("label", "")[:64], severity)
+
+
+def _row(event: StoredEvent, record: NodeRecord | None, texts: Catalogue) -> Row:
+    severity = severity_of(event.label)
+    return Row(
+        id=event.id,
+        severity=severity,
+        severity_name=texts.named("severity", severity),
+        sound=texts.named("label", event.label),
+        room=record.room if record else event.node,
+        zone=event.zone,
+        onset=iso(event.onset_us) or "",
+        onset_utc=f"{from_us(event.onset_us):%Y-%m-%d %H:%M:%S}",
+        score=texts.percent(event.score),
+        duration=_duration(event, record, texts),
+        level=texts.dbfs(event.level_dbfs),
+        lateness=_lateness(event, texts),
+        unsynced=event.clock is Clock.UNSYNCED,
+    )
+
+
+def _duration(event: StoredEvent, record: NodeRecord | None, texts: Catalogue) -> str:
+    if event.offset_us is not None:
+        return texts.duration((event.offset_us - event.onset_us) / 1e6)
+    sounding = record is not None and record.has_open(event.boot, event.offset_us)
+    return texts.t("history.sounding" if sounding else "history.end_unknown")
+
+
+def _lateness(event: StoredEvent, texts: Catalogue) -> str:
+    seconds = (event.first_received_us - event.onset_us) / 1e6
+    return texts.duration(seconds) if event.late or seconds > _LATE_SECONDS else ""
+
+
+def _choices(records: Collection[NodeRecord], filters: Filters, texts: Catalogue) -> dict[str, Offer]:
+    """What each filter offers, what is chosen now always included."""
+    rooms = {record.node: record.room for record in records}
+    rooms.setdefault(filters.node, filters.node)
+    labels = {label for label, severity in SEVERITIES.items() if severity is not Severity.NONE}
+    labels.update(label for record in records if record.birth for label in record.birth.labels)
+    labels.add(filters.label)
+    sounds = {label: texts.named("label", label) for label in labels if _is_reported(label)}
+    severities = [s for s in Severity if s is not Severity.NONE or filters.severity == s]
+    return {
+        "rooms": _offered(rooms),
+        "sounds": _offered(sounds),
+        "severities": [(str(severity), texts.named("severity", severity)) for severity in severities],
+    }
+
+
+def _is_reported(label: str) -> bool:
+    return severity_of(label) is not Severity.NONE
+
+
+def _offered(names: dict[str, str]) -> Offer:
+    offered = [(value, name) for value, name in names.items() if value]
+    return sorted(offered, key=lambda item: item[1].casefold())
+
+
+def _language() -> str:
+    if "language" not in g:
+        accepted = request.headers.get("Accept-Language")
+        g.language = i18n.choose(request.args.get("lang"), request.cookies.get(_COOKIE), accepted)
+    return str(g.language)
+
+
+def _catalogue() -> Catalogue:
+    return i18n.catalogue(_language())
+
+
+def _in_language(code: str) -> str:
+    """Address of this very page in another language."""
+    if request.endpoint is None or not request.endpoint.startswith("pages."):
+        return url_for("pages.signed_out", lang=code)
+    return _address(request.endpoint, {**request.args.to_dict(), "lang": code})
+
+
+def _address(endpoint: str, query: dict[str, str]) -> str:
+    # Not as arguments of url_for: a query from outside may hold names that mean something to it.
+    return f"{url_for(endpoint)}?{urlencode(query)}"
+
+
+@pages.app_context_processor
+def _template_values() -> dict[str, str | dict[str, str] | Callable[..., str]]:
+    texts = _catalogue()
+    return {
+        "t": texts.t,
+        "lang": texts.language,
+        "texts": dict(texts.texts),
+        "languages": i18n.LANGUAGES,
+        "in_language": _in_language,
+    }
+
+
+@pages.after_app_request
+def _remember_language(response: Response) -> Response:
+    asked = request.args.get("lang")
+    if asked in i18n.LANGUAGES:
+        response.set_cookie(
+            _COOKIE, asked, max_age=_COOKIE_SECONDS, secure=request.is_secure, httponly=True, samesite="Lax"
+        )
+    if response.mimetype == "text/html":
+        response.headers.setdefault("Content-Language", _language())
+        response.vary.update(("Accept-Language", "Cookie"))
+    return response

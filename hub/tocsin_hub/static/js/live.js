@@ -1,0 +1,147 @@
+// The connection to the hub. Its socket is only a hint and replays nothing; the hub's database is the
+// truth. So the cursor moves by what was fetched, never by what was pushed, and every connect, every
+// return to the page and every ten seconds ask for what came after it.
+
+import { io } from "../vendor/socket.io.esm.min.js";
+import { ask, SignedOut } from "./api.js";
+import { now, setServerTime } from "./clock.js";
+
+const CHECK_MS = 10000;
+const GRACE_MS = 5000;
+const RETRY_MS = 2000;
+const PAGE = 500;
+const RECENT = 50;
+
+/**
+ * Tells `listener` what the hub says:
+ * `rooms(list)`, `room(one)`, `events(list, how)` with `how` one of "loaded" (the first picture),
+ * "missed" (fetched after a loss) and "live", `reset()` when the hub has another database,
+ * and `mode(name, since)` with the modes connecting, live, reconnecting and stale.
+ */
+export class Live {
+  #listener;
+  #socket = null;
+  #change = null;
+  #cursor = null;
+  #mode = "connecting";
+  #heard = null;
+  #round = 0;
+  #timer = 0;
+  #graceTimer = 0;
+
+  constructor(listener) {
+    this.#listener = listener;
+  }
+
+  start() {
+    const path = `${document.documentElement.dataset.root}/socket.io`;
+    this.#socket = io("/live", {
+      path, transports: ["websocket", "polling"], tryAllTransports: true,
+      reconnectionDelay: 500, reconnectionDelayMax: 4000, timeout: 8000,
+    });
+    this.#socket.on("hello", (hello) => this.#greeted(hello));
+    this.#socket.on("event", (event) => this.#pushed(() => this.#listener.events([event], "live")));
+    this.#socket.on("room", (room) => this.#pushed(() => this.#listener.room(room)));
+    this.#socket.on("disconnect", (reason) => this.#disconnected(reason));
+    this.#socket.on("connect_error", () => this.#refused());
+    document.addEventListener("visibilitychange", () => document.hidden || this.#check());
+    window.addEventListener("online", () => this.#check());
+    window.addEventListener("offline", () => this.#lost());
+    this.#grace();
+  }
+
+  #greeted(hello) {
+    if (this.#cursor !== null && hello.change < this.#cursor) {
+      this.#cursor = null;
+      this.#listener.reset();
+    }
+    this.#change = hello.change;
+    this.#check();
+  }
+
+  #pushed(tell) {
+    // Before the first picture stands, a push would show a part as if it were the whole.
+    if (this.#cursor === null) return;
+    if (this.#mode === "live") this.#heard = now();
+    tell();
+  }
+
+  #disconnected(reason) {
+    this.#lost();
+    // The client comes back by itself from everything but a farewell of the server.
+    if (reason === "io server disconnect") setTimeout(() => this.#socket.connect(), RETRY_MS);
+  }
+
+  #refused() {
+    this.#lost();
+    ask("rooms").catch((error) => error instanceof SignedOut && location.reload());
+    if (!this.#socket.active) setTimeout(() => this.#socket.connect(), RETRY_MS);
+  }
+
+  /** One round of fetching; a newer round makes an older one void. */
+  async #check() {
+    if (!this.#socket.connected || this.#change === null) return;
+    const round = ++this.#round;
+    clearTimeout(this.#timer);
+    try {
+      await this.#fetchAll(() => round !== this.#round || !this.#socket.connected);
+    } catch (error) {
+      if (error instanceof SignedOut) location.reload();
+      if (round === this.#round) this.#lost();
+    }
+    if (round === this.#round) {
+      this.#timer = setTimeout(() => this.#check(), this.#mode === "live" ? CHECK_MS : RETRY_MS);
+    }
+  }
+
+  async #fetchAll(outdated) {
+    const { at, rooms } = await ask("rooms");
+    if (outdated()) return;
+    setServerTime(at);
+    this.#listener.rooms(rooms);
+    if (this.#cursor === null) await this.#fetchRecent(outdated);
+    else await this.#fetchMissed(outdated);
+    if (!outdated()) this.#found();
+  }
+
+  async #fetchRecent(outdated) {
+    const cursor = this.#change;
+    const { events } = await ask("events", { limit: RECENT });
+    if (outdated()) return;
+    this.#listener.events(events, "loaded");
+    this.#cursor = cursor;
+    await this.#fetchMissed(outdated, "loaded");
+  }
+
+  async #fetchMissed(outdated, how = this.#mode === "live" ? "live" : "missed") {
+    for (let more = true; more; ) {
+      const answer = await ask("events", { after: this.#cursor, limit: PAGE });
+      if (outdated()) return;
+      this.#listener.events(answer.events, how);
+      more = answer.more && answer.next > this.#cursor;
+      this.#cursor = answer.next;
+    }
+  }
+
+  #found() {
+    clearTimeout(this.#graceTimer);
+    this.#heard = now();
+    this.#enter("live");
+  }
+
+  #lost() {
+    if (this.#mode !== "live") return;
+    this.#enter("reconnecting");
+    this.#grace();
+  }
+
+  #grace() {
+    this.#graceTimer = setTimeout(() => this.#enter("stale"), GRACE_MS);
+  }
+
+  #enter(mode) {
+    if (mode === this.#mode) return;
+    this.#mode = mode;
+    this.#listener.mode(mode, this.#heard);
+  }
+}

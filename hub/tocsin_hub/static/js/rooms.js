@@ -1,0 +1,174 @@
+// The rooms: one card each, brought up to date in place, so that focus and open details stay.
+
+import { now } from "./clock.js";
+import { arrange, el, mark, setMark, setText, showText } from "./dom.js";
+import { byName, formatAgo, formatDbfs, formatSince, named, t } from "./i18n.js";
+
+const QUIETEST_DBFS = -90;
+const CLIPPED_RATIO = 0.001;
+const STATES = ["listening", "silent", "absent", "starting", "offline", "unknown"];
+
+/** Shows rooms in `list`, and how many of them are listened to in `summary`. */
+export class Rooms {
+  #list;
+  #summary;
+  #cards = new Map();
+
+  constructor(list, summary) {
+    this.#list = list;
+    this.#summary = summary;
+  }
+
+  /** Takes the whole list in; a room that is not in it is gone. */
+  takeAll(rooms) {
+    const nodes = new Set(rooms.map((room) => room.node));
+    for (const node of this.#cards.keys()) if (!nodes.has(node)) this.#cards.delete(node);
+    for (const room of rooms) this.take(room);
+    this.#arrange();
+  }
+
+  /** Takes the news of one room in. */
+  take(room) {
+    const known = this.#cards.get(room.node);
+    if (known) known.room = room;
+    else this.#cards.set(room.node, new RoomCard(room));
+    this.#arrange();
+  }
+
+  /** What is known of the room of `node`, or undefined. */
+  of(node) {
+    return this.#cards.get(node)?.room;
+  }
+
+  get size() {
+    return this.#cards.size;
+  }
+
+  get listening() {
+    return [...this.#cards.values()].filter(({ room }) => room.state === "listening").length;
+  }
+
+  /** Brings the cards up to date; `active` are the detections that last, `live` whether all this is known. */
+  refresh(active, live) {
+    for (const card of this.#cards.values()) {
+      card.refresh(active.find((event) => event.node === card.room.node), live);
+    }
+    showText(this.#summary, this.size ? t("rooms.summary", { listening: this.listening, total: this.size }) : "");
+  }
+
+  #arrange() {
+    const cards = [...this.#cards.values()].sort((one, other) => order(one.room, other.room));
+    arrange(this.#list, cards.map((card) => card.element));
+  }
+}
+
+function order(one, other) {
+  return byName(one.zone, other.zone) || byName(one.room, other.room) || byName(one.node, other.node);
+}
+
+class RoomCard {
+  #parts;
+  #details = {};
+
+  constructor(room) {
+    this.room = room;
+    const parts = {
+      name: el("h3"), zone: el("p", { class: "faint" }), state: el("span"), stateMark: mark("unknown"),
+      sound: el("span"), soundMark: mark("warning"), bar: el("span", { class: "level-bar", "aria-hidden": "true" }),
+      level: el("span", { class: "level-text" }), trouble: el("p", { class: "room-trouble" }),
+      remarks: el("p", { class: "room-remarks" }), seen: el("span"),
+      details: el("dl"),
+    };
+    parts.soundLine = el("p", { class: "room-sound" }, parts.soundMark, parts.sound);
+    this.#parts = parts;
+    this.element = this.#build(parts);
+  }
+
+  #build(parts) {
+    return el("li", { class: "room", "data-node": this.room.node },
+      el("div", { class: "room-head" }, el("div", { class: "room-name" }, parts.name, parts.zone),
+        el("p", { class: "state" }, parts.stateMark, parts.state)),
+      parts.soundLine,
+      el("p", { class: "level" }, el("span", { class: "unseen" }, t("rooms.level")), parts.bar, parts.level),
+      parts.trouble, parts.remarks,
+      el("details", {}, el("summary", {}, parts.seen, el("span", { class: "more" }, t("rooms.details"))), parts.details));
+  }
+
+  refresh(sounding, live) {
+    const { room } = this;
+    const parts = this.#parts;
+    const state = STATES.includes(room.state) ? room.state : "unknown";
+    this.element.dataset.state = state;
+    this.element.dataset.sounding = sounding?.severity ?? "";
+    setText(parts.name, room.room || room.node);
+    setText(parts.zone, room.zone);
+    setMark(parts.stateMark, state);
+    const name = named("state", state);
+    setText(parts.state, live ? name : t("state.last_known", { state: name }));
+    this.#refreshSound(sounding);
+    this.#refreshLevel(state === "listening" && live ? room.level_dbfs : null);
+    showText(parts.trouble, trouble(room, state));
+    showText(parts.remarks, remarks(room).join(" "));
+    setText(parts.seen, room.last_seen
+      ? t("rooms.last_seen", { ago: formatAgo(Date.parse(room.last_seen), now()) })
+      : t("rooms.never_seen"));
+    this.#refreshDetails();
+  }
+
+  #refreshSound(sounding) {
+    this.#parts.soundLine.hidden = sounding === undefined;
+    if (sounding === undefined) return;
+    setMark(this.#parts.soundMark, sounding.severity);
+    const ago = formatAgo(Date.parse(sounding.onset), now());
+    setText(this.#parts.sound, t("rooms.heard", { sound: named("label", sounding.label), ago }));
+  }
+
+  #refreshLevel(level) {
+    const share = level === null ? 0 : Math.min(1, Math.max(0, 1 - level / QUIETEST_DBFS));
+    this.#parts.bar.style.setProperty("--level", share.toFixed(3));
+    setText(this.#parts.level, level === null ? t("rooms.level_none") : formatDbfs(level));
+  }
+
+  #refreshDetails() {
+    for (const [name, text] of Object.entries(detailsOf(this.room))) {
+      if (!(name in this.#details)) {
+        this.#details[name] = el("dd");
+        this.#parts.details.append(el("div", {}, el("dt", {}, t(`detail.${name}`)), this.#details[name]));
+      }
+      setText(this.#details[name], text || "–");
+    }
+  }
+}
+
+function trouble(room, state) {
+  if (state === "listening") return "";
+  if (state === "starting") return t("rooms.starting");
+  const why = named("why", state);
+  if (!room.since) return why;
+  return `${t("rooms.not_listened", { time: formatSince(Date.parse(room.since), now()) })} ${why}`;
+}
+
+function remarks(room) {
+  const found = [];
+  if (room.clipped_ratio > CLIPPED_RATIO) found.push(t("rooms.clipping"));
+  if (room.dropped_blocks > 0) found.push(t("rooms.dropped", { count: room.dropped_blocks }));
+  if (room.outbox_depth > 0) found.push(t("rooms.waiting", { count: room.outbox_depth }));
+  return found;
+}
+
+function detailsOf(room) {
+  const hop = room.hop_seconds;
+  const inference = room.inference_p95_ms;
+  return {
+    node: room.node,
+    zone: room.zone,
+    source: room.source,
+    labels: (room.labels ?? []).map((label) => named("label", label)).join(", "),
+    hop_seconds: hop ? t("format.seconds", { seconds: hop }) : "",
+    inference_p95_ms: typeof inference === "number" ? t("format.ms", { number: Math.round(inference) }) : "",
+    bundle: room.bundle,
+    runtime: room.runtime,
+    version: room.version,
+    hardware: room.hardware,
+  };
+}
