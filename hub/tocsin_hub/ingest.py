@@ -222,7 +222,8 @@ class Ingest:
 
     def _heard(self, node: str, now_us: int) -> list[Work]:
         before, after = self._rooms.change(node, now_us, lambda record: rules.heard(record, now_us))
-        return self._consequences(before, after, now_us) if before.state is not after.state else []
+        new = before.last_seen_us is None or before.state is not after.state
+        return self._consequences(before, after, now_us) if new else []
 
     def _recording(self, message: SoundDetected, payload: bytes, received_us: int) -> Work:
         topic = node_topic(message.node, "ev", message.label)

@@ -106,7 +106,7 @@ class Link:
 
     def acknowledge(self, receipt: Receipt) -> None:
         """Tell the broker that a message arrived, unless it came over a connection that is gone."""
-        if self._client is not None and receipt.connection == self._connection:
+        if self._client is not None and self._connected and receipt.connection == self._connection:
             self._client.ack(receipt.mid, receipt.qos)
 
     def publish(self, topic: str, payload: bytes) -> None:

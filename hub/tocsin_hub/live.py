@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from flask import Flask
+from flask import Flask, request
 from flask_socketio import ConnectionRefusedError as Refused
 from flask_socketio import Namespace, SocketIO
 
@@ -98,7 +98,7 @@ class _LiveNamespace(Namespace):  # type: ignore[misc]
         super().__init__(NAMESPACE)
         self._hello = hello
         self._most = most
-        self._here = 0
+        self._here: set[str] = set()
         self._lock = threading.Lock()
 
     def on_connect(self, _auth: object = None) -> None:
@@ -106,13 +106,13 @@ class _LiveNamespace(Namespace):  # type: ignore[misc]
         if not is_logged_in():
             raise Refused("not logged in")
         with self._lock:
-            if self._here >= self._most:
-                log.warning("a dashboard was refused: %d are connected; raise [web] threads", self._here)
+            if len(self._here) >= self._most:
+                log.warning("a dashboard was refused: %d are connected; raise [web] threads", self._most)
                 raise Refused("too many dashboards")
-            self._here += 1
+            self._here.add(request.sid)  # type: ignore[attr-defined]
         self.emit("hello", self._hello())
 
     def on_disconnect(self, _reason: object = None) -> None:
         """Note that there is room for one more."""
         with self._lock:
-            self._here -= 1
+            self._here.discard(request.sid)  # type: ignore[attr-defined]

@@ -17,7 +17,10 @@ from tocsin_hub.root import Hub, build
 from tocsin_hub.settings import HubSettings, WebSettings
 from tocsin_shared.errors import TocsinError, UnavailableError
 
-_GRACE_SECONDS = 2
+_GRACE_SECONDS = 1
+"""A worker that ends waits this long for answers under way; open dashboards connect again anyway."""
+_END_SECONDS = 25
+"""A worker gets this long to end, its last commit included, before it is killed."""
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - gunicorn makes a file of its own in it
 
 log = logging.getLogger(__name__)
@@ -72,11 +75,13 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "threads": web.threads,
             # More than threads: a connection that waits for its next request holds no thread.
             "worker_connections": web.threads + 256,
-            "graceful_timeout": _GRACE_SECONDS,
+            "graceful_timeout": _END_SECONDS,
             "proc_name": "tocsin-hub",
             # The worker's sign of life is a file; on an SD card it would be written every second.
             "worker_tmp_dir": str(_SHARED_MEMORY) if _SHARED_MEMORY.is_dir() else None,
             "control_socket_disable": True,
+            # gunicorn has one setting for both times; the worker has its own copy of it.
+            "post_worker_init": lambda worker: worker.cfg.set("graceful_timeout", _GRACE_SECONDS),
             "worker_exit": self._worker_exit,
         }.items():
             self.cfg.set(name, value)

@@ -5,6 +5,7 @@ work, and outcomes are handed on only after COMMIT.
 """
 
 import logging
+import math
 import queue
 import sqlite3
 import threading
@@ -25,6 +26,7 @@ from tocsin_shared.events import EventRef
 
 T = TypeVar("T")
 CALL_SECONDS = 10.0
+_LOOK_SECONDS = 0.2
 _IDLE_SECONDS = 0.002
 """A commit does not wait for company any longer when nothing has come for this long."""
 _RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -114,17 +116,19 @@ class Writer:
         if self._thread is not None:
             self._thread.join(CALL_SECONDS)
 
-    def put(self, work: Work) -> None:
+    def put(self, work: Work, patience_seconds: float = math.inf) -> None:
         """Queue ``work``; waits while the queue is full.
 
         Raises:
-            UnavailableError: the writer is being stopped.
+            UnavailableError: the writer is being stopped, or the queue stayed full for too long.
         """
+        deadline = time.monotonic() + patience_seconds
         while not self._stopping.is_set():
             try:
-                return self._queue.put(work, timeout=0.5)
+                return self._queue.put(work, timeout=_LOOK_SECONDS)
             except queue.Full:
-                continue
+                if time.monotonic() > deadline:
+                    raise UnavailableError("the database cannot keep up at the moment") from None
         raise UnavailableError("the hub is stopping")
 
     def call(self, write: Callable[[Recorder], T], timeout_seconds: float = CALL_SECONDS) -> T:
@@ -142,7 +146,7 @@ class Writer:
         def refused(reason: str) -> None:
             future.set_exception(UnavailableError(f"the database refused: {reason}"))
 
-        self.put(Work(work, refused))
+        self.put(Work(work, refused), timeout_seconds)
         try:
             return future.result(timeout_seconds)
         except FutureTimeoutError as error:

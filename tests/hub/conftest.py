@@ -1,0 +1,34 @@
+"""A line with a fake broker, and a hub that is not linked to one: everything but MQTT is real."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.hub.parts import Line, log_in
+from tocsin_hub.root import Hub, build
+from tocsin_hub.settings import HubSettings
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[Line]:
+    with Line(tmp_path / "hub.sqlite") as made:
+        yield made
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    deaths: list[str] = []
+    made = build(HubSettings(state_folder=tmp_path / "state"))
+    made.live.start(deaths.append)
+    made.writer.start(made.ingest.settle, deaths.append)
+    yield made
+    made.stop()
+    assert deaths == []
+
+
+@pytest.fixture
+def client(hub: Hub) -> FlaskClient:
+    """A client that is logged in."""
+    return log_in(hub)

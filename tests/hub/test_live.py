@@ -1,0 +1,93 @@
+"""The live channel: only for those with a session, a hint that is never the truth."""
+
+import threading
+from typing import Any
+
+import pytest
+from flask_socketio import SocketIO, SocketIOTestClient
+
+from tests.hub.parts import birth, feed, log_in, wait_until
+from tests.shared.messages import sound
+from tocsin_hub.live import NAMESPACE, Live
+from tocsin_hub.rooms import Hearing, Rooms
+from tocsin_hub.root import Hub
+from tocsin_hub.settings import SPARE_THREADS, WebSettings
+from tocsin_shared import codec
+
+
+def connect(hub: Hub, logged_in: bool = True) -> SocketIOTestClient:
+    socketio: SocketIO = hub.app.extensions["socketio"]
+    client = log_in(hub) if logged_in else hub.app.test_client()
+    return socketio.test_client(hub.app, namespace=NAMESPACE, flask_test_client=client)
+
+
+def received(client: SocketIOTestClient) -> list[tuple[str, Any]]:
+    return [(packet["name"], packet["args"][0]) for packet in client.get_received(NAMESPACE)]
+
+
+def test_without_a_session_the_socket_is_refused(hub: Hub) -> None:
+    assert not connect(hub, logged_in=False).is_connected(NAMESPACE)
+
+
+def test_a_dashboard_is_greeted_with_the_latest_change(hub: Hub) -> None:
+    feed(hub, sound())
+    client = connect(hub)
+    assert received(client) == [("hello", {"change": 1, "epoch": hub.services.epoch})]
+
+
+def test_events_and_rooms_arrive_as_the_api_would_tell_them(hub: Hub) -> None:
+    client = connect(hub)
+    received(client)
+    got: list[tuple[str, Any]] = []
+    hub.ingest.receive("tocsin/v1/n/press-1/birth", codec.encode(birth()), False, None)
+    feed(hub, sound())
+
+    def all_here() -> bool:
+        got.extend(received(client))
+        return {"room", "event"} <= {name for name, _ in got}
+
+    wait_until(all_here, "room and event")
+    api = log_in(hub)
+    assert [data for name, data in got if name == "event"] == api.get("/api/v1/events?after=0").json["events"]  # type: ignore[index]
+    assert [data for name, data in got if name == "room"][-1] == api.get("/api/v1/rooms").json["rooms"][0]  # type: ignore[index]
+
+
+def test_dashboards_leave_threads_for_the_pages(hub: Hub) -> None:
+    most = hub.services.settings.web.threads - SPARE_THREADS
+    clients = [connect(hub) for _ in range(most)]
+    assert all(client.is_connected(NAMESPACE) for client in clients)
+    assert not connect(hub).is_connected(NAMESPACE)
+    clients[0].disconnect(NAMESPACE)
+    assert connect(hub).is_connected(NAMESPACE)
+
+
+def test_a_channel_that_cannot_keep_up_tells_dashboards_to_fetch(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The queue overflows while nothing is emitted: no error, no wait, and a new hello at the end."""
+    monkeypatch.setattr("tocsin_hub.live._QUEUE", 3)
+    live = Live(WebSettings(), Rooms([], Hearing(True, 0)), "epoch", lambda: 77)
+    emitted: list[tuple[str, Any]] = []
+    hold = threading.Event()
+
+    def emit(name: str, data: dict[str, Any]) -> None:
+        hold.wait(5)
+        emitted.append((name, data))
+
+    monkeypatch.setattr(live, "_emit", emit)
+    live.start(pytest.fail)
+    feed(hub, sound())
+    (event,) = hub.services.store.events_after(0).events
+    for _ in range(20):
+        live.show(event)
+    hold.set()
+    wait_until(lambda: ("hello", {"change": 77, "epoch": "epoch"}) in emitted, "the hello")
+    assert len(emitted) < 20
+    live.stop()
+
+
+def test_it_can_be_stopped_while_it_is_busy() -> None:
+    live = Live(WebSettings(), Rooms([], Hearing(True, 0)), "epoch", lambda: 0)
+    live.start(pytest.fail)
+    live.stop()
+    assert "live" not in [thread.name for thread in threading.enumerate()]
