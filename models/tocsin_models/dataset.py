@@ -53,9 +53,9 @@ def made_pools(per_label: int, rng: np.random.Generator) -> dict[str, list[Sound
 
 
 def _made(label: str, number: int, rng: np.random.Generator) -> Samples:
-    """Of smoke alarms every fifth is continuous and every tenth T4, the rest T3."""
-    if label == "smoke_alarm" and number % 5 == 0:
-        return (t4_alarm if number % 10 == 0 else continuous_alarm)(MADE_SECONDS, rng)
+    """Of ten smoke alarms two are continuous and two T4, the rest T3."""
+    if label == "smoke_alarm" and number % 10 < 4:
+        return (t4_alarm if number % 2 else continuous_alarm)(MADE_SECONDS, rng)
     return sound(label, MADE_SECONDS, rng)
 
 

@@ -50,8 +50,8 @@ class Size:
 
 
 FULL = Size(
-    windows={"train": 24_000, "validation": 3_000, "test": 3_000},
-    made_per_label={"train": 240, "validation": 60, "test": 60},
+    windows={"train": 30_000, "validation": 3_000, "test": 3_000},
+    made_per_label={"train": 300, "validation": 60, "test": 60},
     net=NetSpec(),
     train=TrainSpec(),
     quiet_seconds=3_600.0,

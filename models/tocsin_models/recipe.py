@@ -47,7 +47,7 @@ BEDS = frozenset(
 
 DOUBTS = {
     "ambience": frozenset({"speech"}),
-    "game_sfx": frozenset({"glass_breaking", "speech"}),
+    "game_sfx": frozenset({"speech"}),
     "train": frozenset({"vehicle_horn"}),
     "laughing": frozenset({"speech"}),
     "crying_baby": frozenset({"speech"}),

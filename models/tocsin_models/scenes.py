@@ -20,8 +20,8 @@ ENOUGH_SECONDS = {
     "smoke_alarm": 0.25,
     "siren": 0.4,
     "glass_breaking": 0.12,
-    "vehicle_horn": 0.3,
-    "alarm_beep": 0.12,
+    "vehicle_horn": 0.25,
+    "alarm_beep": 0.2,
     "speech": 0.35,
 }
 """A label is taught as present when its sound is active for this long inside the window …"""
@@ -63,13 +63,13 @@ class SceneSpec:
 
     shares: Mapping[str, float] = field(
         default_factory=lambda: {
-            "smoke_alarm": 0.13,
+            "smoke_alarm": 0.14,
             "siren": 0.14,
             "glass_breaking": 0.11,
             "vehicle_horn": 0.13,
             "alarm_beep": 0.12,
             "speech": 0.1,
-            "background": 0.2,
+            "background": 0.24,
             "nothing": 0.07,
         }
     )
@@ -78,11 +78,11 @@ class SceneSpec:
     """How often a recording is taken where there is one."""
     loudest_dbfs: float = -6.0
     softest_dbfs: float = -46.0
-    snr_db: tuple[float, float] = (0.0, 28.0)
+    snr_db: tuple[float, float] = (-3.0, 25.0)
     no_bed_share: float = 0.1
     second_share: float = 0.3
     """How often a second sound, of any label, is there as well."""
-    room_share: float = 0.35
+    room_share: float = 0.45
     speaker_share: float = 0.25
     clipping_share: float = 0.06
 

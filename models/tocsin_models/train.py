@@ -32,8 +32,10 @@ class TrainSpec:
     rate: float = 3e-4
     smoothing: float = 0.02
     """Targets are drawn this far towards one half."""
-    still: tuple[str, ...] = ("stem", "layer2", "layer3", "layer4")
+    still_at_first: tuple[str, ...] = ("stem", "layer2", "layer3", "layer4")
     """Layers that are held still at first; only where they start from weights that know something."""
+    still: tuple[str, ...] = ("stem", "layer2")
+    """Layers that are held still to the end, likewise: what they hear is the same for every sound."""
     threads: int = 2
     seed: int = 1
 
@@ -62,7 +64,8 @@ def train(
     history = []
     stages = ((spec.epochs_of_head, spec.rate_of_head, True), (spec.epochs, spec.rate, False))
     for epochs, rate, partly in stages if yamnet is not None else stages[1:]:
-        hold_still(model, spec.still if partly else ())
+        known = spec.still_at_first if partly else spec.still
+        hold_still(model, known if yamnet is not None else ())
         steps = len(windows) // spec.batch
         schedule = keras.optimizers.schedules.CosineDecay(rate, max(1, epochs * steps), alpha=0.02)
         model.compile(keras.optimizers.Adam(schedule), masked_loss(spec.smoothing))

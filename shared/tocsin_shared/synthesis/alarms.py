@@ -103,15 +103,15 @@ def horn(seconds: float, rng: np.random.Generator, rate_hz: int) -> Wave:
 
 def alarm_beeps(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
     """Beeps of a machine, a medical monitor or a clock that call for somebody."""
-    kinds = (machine_beeps, clock_beeps, medical_beeps)
+    kinds = (machine_beeps, machine_beeps, clock_beeps, medical_beeps, ringing_bell)
     return kinds[int(rng.integers(len(kinds)))](seconds, rng, rate_hz)
 
 
 def machine_beeps(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
-    """An even train of short beeps of a buzzer, 1.8 to 4 kHz, 0.05 to 0.25 s long, 1.5 to 6 in a second."""
-    period = between(rng, 1.0 / 6.0, 0.65)
-    on = min(between(rng, 0.05, 0.25), 0.7 * period)
-    wave = _drifting(between(rng, 1_800.0, 4_000.0), seconds, _buzzer(rng), rng, rate_hz)
+    """An even train of beeps of a buzzer, 0.8 to 4 kHz, 0.06 to 0.3 s long, one to six in a second."""
+    period = between(rng, 1.0 / 6.0, 1.0)
+    on = min(between(rng, max(0.06, 0.12 * period), 0.3), 0.6 * period)
+    wave = _drifting(between(rng, 800.0, 4_000.0), seconds, _buzzer(rng), rng, rate_hz)
     return finished(wave * gate(repeat([(0.0, on)], period, seconds), seconds, rate_hz))
 
 
@@ -122,6 +122,16 @@ def clock_beeps(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000)
     cycle = [(number * step, number * step + on) for number in range(count)]
     wave = _drifting(between(rng, 1_500.0, 3_500.0), seconds, _buzzer(rng), rng, rate_hz)
     return finished(wave * gate(repeat(cycle, period, seconds), seconds, rate_hz))
+
+
+def ringing_bell(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
+    """A mechanical alarm clock or door bell: a small bell struck 10 to 25 times a second without rest."""
+    base = between(rng, 900.0, 2_600.0)
+    bell = np.zeros(len(clock(seconds, rate_hz)))
+    for ratio in (1.0, between(rng, 1.4, 1.6), between(rng, 2.0, 2.8), between(rng, 3.0, 4.2)):
+        bell += between(rng, 0.3, 1.0) * steady(base * ratio, seconds, (1.0,), rate_hz)
+    since_strike = (clock(seconds, rate_hz) * between(rng, 10.0, 25.0)) % 1.0
+    return finished(bell * np.exp2(-since_strike * between(rng, 0.5, 2.5)))
 
 
 def medical_beeps(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tocsin_shared.features import Samples
-from tocsin_shared.synthesis.impacts import knocks
+from tocsin_shared.synthesis.impacts import clicks, clinks, knocks
 from tocsin_shared.synthesis.levels import finished
 from tocsin_shared.synthesis.tones import (
     Wave,
@@ -26,8 +26,8 @@ SCALE = (0, 2, 4, 5, 7, 9, 11, 12)
 
 
 def decoy(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
-    """One of the sounds below, a reversing beeper or knocks, drawn evenly."""
-    kinds = (interface_beeps, telephone, music, whistling, reversing_beeper, knocks)
+    """One of the sounds below, a reversing beeper, knocks, clinks or clicks, drawn evenly."""
+    kinds = (interface_beeps, telephone, music, whistling, reversing_beeper, knocks, clinks, clicks)
     return kinds[int(rng.integers(len(kinds)))](seconds, rng, rate_hz)
 
 
@@ -51,17 +51,13 @@ def _chirp(rng: np.random.Generator, rate_hz: int) -> Wave:
 
 
 def telephone(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
-    """A telephone: two tones in quick turn, or a bell struck 20 times a second; 1 to 2 s, then a rest."""
+    """An electronic telephone: two tones in quick turn for 0.8 to 2 s, then a rest."""
     ring, rest = between(rng, 0.8, 2.0), between(rng, 1.0, 3.0)
     envelope = gate(repeat([(0.0, ring)], ring + rest, seconds), seconds, rate_hz, 0.02)
     time = clock(seconds, rate_hz)
     turns = np.floor(time * between(rng, 15.0, 25.0)) % 2 > 0
     low = between(rng, 450.0, 1_600.0)
-    if rng.random() < 0.5:
-        return finished(envelope * partials(np.where(turns, low, low * 1.2), (1.0, 0.4, 0.2), rate_hz))
-    strikes = np.exp2(-(time * 20.0 % 1.0) * 1.5)
-    bell = sum(steady(low * ratio, seconds, (1.0,), rate_hz) for ratio in (1.0, 2.76, 4.07))
-    return finished(envelope * strikes * bell)
+    return finished(envelope * partials(np.where(turns, low, low * 1.2), (1.0, 0.4, 0.2), rate_hz))
 
 
 def music(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:

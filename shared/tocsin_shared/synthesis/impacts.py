@@ -76,3 +76,31 @@ def knocks(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> S
         add_at(wave, length(at, rate_hz), between(rng, 0.5, 1.0) * blow)
         at += period * between(rng, 0.8, 1.2)
     return finished(wave)
+
+
+def clinks(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
+    """Crockery, cutlery, keys or tools that touch: single bright rings far apart, or a light jingle."""
+    wave, at = np.zeros(length(seconds, rate_hz)), between(rng, 0.0, 0.3)
+    step = between(rng, 0.05, 0.15) if rng.random() < 0.3 else between(rng, 0.4, 1.5)
+    partials = [between(rng, 1_000.0, 7_000.0) for _ in range(int(rng.integers(2, 7)))]
+    while at < seconds:
+        half_life, loudness = between(rng, 0.01, 0.12), between(rng, 0.3, 1.0)
+        for hertz in partials:
+            tone = steady(hertz * between(rng, 0.98, 1.02), 6.0 * half_life, (1.0,), rate_hz)
+            add_at(wave, length(at, rate_hz), loudness * tone * decay(6.0 * half_life, half_life, rate_hz))
+        at += float(rng.exponential(step)) + 0.02
+    return finished(wave)
+
+
+def clicks(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
+    """Keys of a keyboard, switches, claps: bursts of a few milliseconds, up to eight in a second."""
+    wave, at, step = np.zeros(length(seconds, rate_hz)), between(rng, 0.0, 0.2), between(rng, 0.12, 1.0)
+    half_life, low = between(rng, 0.0007, 0.012), between(rng, 100.0, 2_500.0)
+    while at < seconds:
+        noise = coloured_noise(length(0.1, rate_hz), between(rng, 0.0, 1.0), rng) * decay(
+            0.1, half_life, rate_hz
+        )
+        burst = band_pass(noise, low, between(rng, 4_000.0, 7_800.0), rate_hz)
+        add_at(wave, length(at, rate_hz), between(rng, 0.3, 1.0) * burst)
+        at += step * between(rng, 0.6, 1.6)
+    return finished(wave)

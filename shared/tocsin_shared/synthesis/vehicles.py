@@ -19,12 +19,12 @@ from tocsin_shared.synthesis.tones import (
 
 
 def vehicle_horn(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
-    """Blasts of one car or truck horn, 0.25 to 2.5 s long with short rests, as impatient drivers do."""
+    """Blasts of one car or truck horn, 0.15 to 2.5 s long with short rests, as impatient drivers do."""
     blast = truck_horn if rng.random() < 0.3 else car_horn
     wave, at = np.zeros(length(seconds, rate_hz)), 0.0
     tone = blast(seconds, rng, rate_hz)
     while at < seconds:
-        lasts = between(rng, 0.25, 0.7) if rng.random() < 0.5 else between(rng, 0.7, 2.5)
+        lasts = between(rng, 0.15, 0.7) if rng.random() < 0.5 else between(rng, 0.7, 2.5)
         piece = gate([(0.0, lasts)], lasts, rate_hz, 0.02)
         add_at(wave, length(at, rate_hz), piece * tone[: len(piece)] if len(piece) <= len(tone) else tone)
         at += lasts + between(rng, 0.1, 0.8)
