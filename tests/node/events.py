@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from ulid import ULID
 
-from tocsin_shared.events import Clock, Phase, SoundDetected
+from tocsin_shared.events import Clock, NodeBorn, Phase, SoundDetected
 
 
 def event(
@@ -28,4 +28,25 @@ def event(
         clock=Clock.NTP,
         bundle="sentry-0.1.0+full-int8",
         phase=phase,
+    )
+
+
+def born(session: int) -> NodeBorn:
+    """A valid description for the connection number ``session``."""
+    return NodeBorn(
+        node="press-1",
+        zone="hall",
+        room="Press 1",
+        boot="b1",
+        session=session,
+        at=datetime(2026, 1, 1, tzinfo=UTC),
+        version="0.1.0",
+        bundle="sentry-0.1.0+full-int8",
+        runtime="ai-edge-litert 2.3.0",
+        hardware="test",
+        source="test",
+        labels=("siren",),
+        hop_seconds=0.5,
+        heartbeat_seconds=10.0,
+        outbox_depth=0,
     )

@@ -1,0 +1,371 @@
+"""The edge to the broker: paho, one client for each connection.
+
+A fresh client for each connection means a fresh last will (it carries the number of the connection) and
+that nothing which paho itself has queued is ever sent: what goes out is decided by
+:mod:`tocsin_node.delivery` from the outbox alone.
+
+Two loops, each to be run in a thread of its own: :meth:`Link.run_network` connects, again and again, and
+hears; :meth:`Link.run_sender` sends. Neither ends before ``stop`` is set.
+"""
+
+import contextlib
+import logging
+import random
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from paho.mqtt import client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from tocsin_node.delivery import Batch, Delivery
+from tocsin_node.outbox import Outbox
+from tocsin_node.outbox_table import Row
+from tocsin_node.settings import BrokerSettings
+from tocsin_shared.codec import decode, encode
+from tocsin_shared.errors import DecodeError, SettingsError
+from tocsin_shared.events import (
+    Backfill,
+    EventsCommitted,
+    Heartbeat,
+    HubPresence,
+    NodeBorn,
+    NodeConnection,
+    Presence,
+    SoundDetected,
+)
+from tocsin_shared.topics import HUB_STATE, node_topic
+
+SESSION_SECONDS = 86_400
+"""The broker keeps what it has for this node for a day."""
+CONNECT_SECONDS = 5.0
+SETTLE_SECONDS = 30.0
+"""A connection that lasted this long lets the next wait begin at the shortest again."""
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 30.0
+_IDLE_SECONDS = 1.0
+_GOODBYE_SECONDS = 1.0
+_UNSENDABLE = frozenset({0x90, 0x95, 0x99})
+"""PUBACK reasons that will be the same tomorrow: topic invalid, packet too large, payload invalid."""
+
+log = logging.getLogger("tocsin.node.link")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who this process is to the broker."""
+
+    node: str
+    boot: str
+
+
+class Link:
+    """Delivers what waits in ``outbox``. ``born`` makes the description for a connection's number."""
+
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        identity: Identity,
+        outbox: Outbox,
+        born: Callable[[int], NodeBorn],
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._settings = settings
+        self._identity = identity
+        self._outbox = outbox
+        self._born = born
+        self._chance = chance
+        self._changed = threading.Condition()
+        self._delivery = Delivery()
+        self._client: mqtt.Client | None = None
+        self._on_the_way: dict[int, Batch] = {}
+        self._session = 0
+        self._hub_epoch: str | None = None
+        self.garbage = 0
+        """Messages from outside that could not be read."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has taken the node in."""
+        return self._client is not None
+
+    def announce(self, seq: int) -> None:
+        """Row ``seq`` has been committed just now: send it at once."""
+        with self._changed:
+            self._delivery.made(seq, time.monotonic())
+            self._changed.notify_all()
+
+    def send_heartbeat(self, heartbeat: Heartbeat) -> None:
+        """Send ``heartbeat`` if there is a connection; a lost one is no loss."""
+        client = self._client
+        if client is not None:
+            client.publish(self._topic("hb"), encode(heartbeat), qos=0)
+
+    def drain(self, seconds: float) -> bool:
+        """Wait until the hub has everything, at most ``seconds``; whether it has."""
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            while (waiting := self._outbox.depth().waiting) and time.monotonic() < deadline:
+                self._changed.wait(max(0.0, deadline - time.monotonic()))
+        return waiting == 0
+
+    def run_network(self, stop: threading.Event) -> None:
+        """Connect, hear until the connection breaks, wait, and begin again, until ``stop``."""
+        wait = FIRST_WAIT_SECONDS
+        while not stop.is_set():
+            began = time.monotonic()
+            self._connection(stop)
+            if time.monotonic() - began > SETTLE_SECONDS:
+                wait = FIRST_WAIT_SECONDS
+            stop.wait(wait * (0.5 + self._chance() / 2.0))
+            wait = min(2.0 * wait, LONGEST_WAIT_SECONDS)
+
+    def run_sender(self, stop: threading.Event) -> None:
+        """Send what is due, until ``stop``."""
+        while not stop.is_set():
+            with self._changed:
+                client, batch = self._due()
+                if client is None or batch is None:
+                    self._changed.wait(min(_IDLE_SECONDS, self._delivery.wake_in(time.monotonic())))
+                    continue
+            self._send(client, batch)
+
+    def stop(self) -> None:
+        """Say goodbye and disconnect, so that the last will is not sent."""
+        client = self._client
+        if client is not None:
+            farewell = self._presence(Presence.OFFLINE, self._session)
+            with contextlib.suppress(RuntimeError, ValueError):
+                client.publish(self._topic("conn"), farewell, qos=1, retain=True).wait_for_publish(
+                    _GOODBYE_SECONDS
+                )
+            client.disconnect()
+        with self._changed:
+            self._changed.notify_all()
+
+    def _connection(self, stop: threading.Event) -> None:
+        """One connection, from the first packet to the last."""
+        try:
+            client = self._fresh_client()
+            self._connect(client)
+            while not stop.is_set() and client.loop(timeout=_IDLE_SECONDS) == mqtt.MQTT_ERR_SUCCESS:
+                pass
+        except (OSError, ValueError, SettingsError) as error:
+            log.warning("broker %s:%d: %s", self._settings.host, self._settings.port, error)
+        finally:
+            with self._changed:
+                self._client = None
+                self._on_the_way.clear()
+                self._changed.notify_all()
+
+    def _fresh_client(self) -> mqtt.Client:
+        modern = self._settings.protocol == "5"
+        client = mqtt.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._identity.node,
+            protocol=MQTTProtocolVersion.MQTTv5 if modern else MQTTProtocolVersion.MQTTv311,
+            clean_session=None if modern else False,
+            reconnect_on_failure=False,
+        )
+        client.connect_timeout = CONNECT_SECONDS
+        client.will_set(
+            self._topic("conn"), self._presence(Presence.OFFLINE, self._session + 1), qos=1, retain=True
+        )
+        if self._settings.username:
+            client.username_pw_set(self._settings.username, read_password(self._settings))
+        if (context := tls_context(self._settings)) is not None:
+            client.tls_set_context(context)
+        client.on_socket_open = _send_without_delay
+        client.on_socket_register_write = _left_to_the_network_thread
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        client.on_message = self._on_message
+        return client
+
+    def _connect(self, client: mqtt.Client) -> None:
+        options: dict[str, Any] = {}
+        if self._settings.protocol == "5":
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.SessionExpiryInterval = SESSION_SECONDS
+            options = {"clean_start": False, "properties": properties}
+        client.connect(self._settings.host, self._settings.port, self._settings.keepalive_seconds, **options)
+
+    def _due(self) -> tuple[mqtt.Client | None, Batch | None]:
+        now = time.monotonic()
+        if refused := self._delivery.overdue(now):
+            log.warning("the hub passes over %d events; they are tried again", len(refused))
+            self._outbox.count_try(refused)
+        if self._client is None:
+            return None, None
+        return self._client, self._delivery.next(self._waiting, now)
+
+    def _waiting(self, limit: int, after: int, without: Any) -> list[Row]:
+        return self._outbox.waiting(limit, after=after, without=without)
+
+    def _send(self, client: mqtt.Client, batch: Batch) -> None:
+        topic, payload = self._topic("bf"), b""
+        if batch.late:
+            payload = self._backfill(batch)
+        else:
+            topic, payload = self._topic("ev", batch.rows[0].label), batch.rows[0].payload
+        if not payload:
+            return
+        sent = client.publish(topic, payload, qos=1)
+        with self._changed:
+            if sent.rc == mqtt.MQTT_ERR_SUCCESS:
+                self._on_the_way[sent.mid] = batch
+            else:
+                self._delivery.unsent(batch)
+
+    def _backfill(self, batch: Batch) -> bytes:
+        """The message for ``batch``; rows that this version cannot read are set aside."""
+        events, unreadable = [], []
+        for row in batch.rows:
+            try:
+                events.append(msgspec.structs.replace(decode(row.payload, SoundDetected), late=True))
+            except DecodeError as error:
+                log.warning("event seq=%d is set aside: %s", row.seq, error)
+                unreadable.append(row.seq)
+        if unreadable:
+            self._outbox.set_aside(unreadable)
+            with self._changed:
+                self._delivery.answered(unreadable)
+        return encode(Backfill(events=tuple(events))) if events else b""
+
+    def _on_connect(
+        self, client: mqtt.Client, _data: Any, flags: mqtt.ConnectFlags, reason: ReasonCode, _properties: Any
+    ) -> None:
+        if reason.is_failure:
+            log.warning("broker %s:%d refuses: %s", self._settings.host, self._settings.port, reason)
+            return
+        self._session += 1
+        client.subscribe([(self._topic("ack"), 1), (HUB_STATE, 1)])
+        client.publish(
+            self._topic("conn"), self._presence(Presence.ONLINE, self._session), qos=1, retain=True
+        )
+        client.publish(self._topic("birth"), self._birth(), qos=1)
+        log.info(
+            "connected to %s:%d session=%d session_present=%s",
+            self._settings.host,
+            self._settings.port,
+            self._session,
+            flags.session_present,
+        )
+        with self._changed:
+            self._delivery.connected(self._outbox.last_seq)
+            self._client = client
+            self._changed.notify_all()
+
+    def _on_disconnect(
+        self, _client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any
+    ) -> None:
+        log.info("disconnected: %s", reason)
+
+    def _on_publish(
+        self, _client: mqtt.Client, _data: Any, mid: int, reason: ReasonCode, _properties: Any
+    ) -> None:
+        with self._changed:
+            batch = self._on_the_way.pop(mid, None)
+        if not reason.is_failure:
+            return  # the broker's word proves nothing: the row stays until the hub's
+        log.warning("the broker refuses a message: %s", reason)
+        if batch is not None and reason.value in _UNSENDABLE:
+            self._outbox.count_try(batch.seqs)
+
+    def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
+        try:
+            if message.topic == HUB_STATE:
+                self._on_hub(decode(bytes(message.payload), HubPresence), fresh=not message.retain)
+            elif message.topic == self._topic("ack"):
+                self._on_committed(decode(bytes(message.payload), EventsCommitted))
+        except DecodeError as error:
+            self.garbage += 1
+            log.warning("ignored on %s (%d so far): %s", message.topic, self.garbage, error)
+
+    def _on_hub(self, hub: HubPresence, *, fresh: bool) -> None:
+        """Take note; a hub that says just now that it is there may have missed what was sent before."""
+        away = hub.state is Presence.OFFLINE
+        log.info("hub is %s", hub.state)
+        with self._changed:
+            if fresh or self._hub_epoch not in {None, hub.epoch}:
+                self._delivery.hub(away=True)
+            self._delivery.hub(away=away)
+            self._hub_epoch = hub.epoch
+            self._changed.notify_all()
+
+    def _on_committed(self, committed: EventsCommitted) -> None:
+        known = self._outbox.acknowledge(committed.refs)
+        with self._changed:
+            self._delivery.answered(known)
+            self._changed.notify_all()
+        for ref in committed.refs:
+            log.debug("committed id=%s seq=%d", ref.id, ref.seq)
+
+    def _birth(self) -> bytes:
+        born = self._born(self._session)
+        try:
+            return encode(born)
+        except DecodeError as error:
+            log.warning("the node's description is sent without its labels: %s", error)
+            return encode(msgspec.structs.replace(born, labels=()))
+
+    def _presence(self, state: Presence, session: int) -> bytes:
+        return encode(NodeConnection(state=state, boot=self._identity.boot, session=session))
+
+    def _topic(self, kind: str, rest: str = "") -> str:
+        return node_topic(self._identity.node, kind, rest)
+
+
+def read_password(settings: BrokerSettings) -> str | None:
+    """The password, without the line's end, or ``None`` for none.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    if settings.password_file is None:
+        return None
+    try:
+        return settings.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeError) as error:
+        raise SettingsError(
+            f"broker.password_file {settings.password_file}: cannot be read: {error}"
+        ) from error
+
+
+def tls_context(settings: BrokerSettings) -> ssl.SSLContext | None:
+    """What TLS needs, or ``None`` where it is not wanted.
+
+    Raises:
+        SettingsError: a certificate or key cannot be read or does not fit.
+    """
+    if settings.ca_file is None:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if settings.cert_file is not None:
+            context.load_cert_chain(settings.cert_file, settings.key_file)
+    except (OSError, ValueError) as error:
+        files = ", ".join(str(f) for f in (settings.ca_file, settings.cert_file, settings.key_file) if f)
+        raise SettingsError(f"broker: TLS cannot be set up from {files}: {error}") from error
+    return context
+
+
+def _left_to_the_network_thread(_client: mqtt.Client, _data: Any, _opened: Any) -> None:
+    # With this set, publish() wakes the network thread instead of writing by itself: a TLS connection
+    # bears only one thread at a time.
+    return
+
+
+def _send_without_delay(_client: mqtt.Client, _data: Any, opened: Any) -> None:
+    # Nagle's algorithm would hold an alarm back while an earlier packet waits for its acknowledgement.
+    with contextlib.suppress(OSError, AttributeError):
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

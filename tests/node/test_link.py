@@ -1,0 +1,344 @@
+"""The link against real brokers: nothing is lost, nothing rests on the broker's word."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from paho.mqtt import client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+import tocsin_node.delivery
+import tocsin_node.link
+from tests.node.conftest import BrokerProcess
+from tests.node.events import born, event
+from tocsin_node.link import Identity, Link
+from tocsin_node.outbox import Outbox
+from tocsin_node.settings import BrokerSettings
+from tocsin_shared.codec import decode, encode
+from tocsin_shared.events import (
+    Backfill,
+    EventRef,
+    EventsCommitted,
+    HubPresence,
+    NodeBorn,
+    NodeConnection,
+    Presence,
+    SoundDetected,
+)
+from tocsin_shared.topics import HUB_STATE, parse_node_topic
+
+pytestmark = [pytest.mark.slow, pytest.mark.broker]
+NODE = "press-1"
+
+
+class FakeHub:
+    """Hears everything, keeps every message, and acknowledges events unless told not to."""
+
+    def __init__(self, broker: BrokerProcess) -> None:
+        self.acks = True
+        self.messages: list[tuple[str, bytes]] = []
+        version = MQTTProtocolVersion.MQTTv5 if broker.protocol == "5" else MQTTProtocolVersion.MQTTv311
+        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="hub", protocol=version)
+        self.client.on_connect = self._on_connect
+        self.client.on_message = self._on_message
+        subscribed = threading.Event()
+        self.client.on_subscribe = lambda *_: subscribed.set()
+        self.client.reconnect_delay_set(1, 1)
+        self.client.connect("127.0.0.1", broker.port, 10)
+        self.client.loop_start()
+        assert subscribed.wait(10.0)
+
+    def stop(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+
+    def payloads(self, kind: str) -> list[bytes]:
+        return [
+            payload
+            for topic, payload in list(self.messages)
+            if topic.startswith(f"tocsin/v1/n/{NODE}/{kind}")
+        ]
+
+    def live(self) -> list[SoundDetected]:
+        return [decode(payload, SoundDetected) for payload in self.payloads("ev")]
+
+    def late(self) -> list[SoundDetected]:
+        return [one for payload in self.payloads("bf") for one in decode(payload, Backfill).events]
+
+    def seqs(self) -> set[int]:
+        return {one.seq for one in self.live() + self.late()}
+
+    def commit(self, events: list[SoundDetected]) -> None:
+        refs = tuple(EventRef(one.id, one.seq) for one in events)
+        self.say(f"tocsin/v1/n/{NODE}/ack", encode(EventsCommitted(refs=refs)))
+
+    def say(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        self.client.publish(topic, payload, qos=1, retain=retain)
+
+    def _on_connect(self, client: mqtt.Client, *_: Any) -> None:
+        client.subscribe("tocsin/v1/#", 1)
+        here = HubPresence(state=Presence.ONLINE, epoch="e0", at=event(1).onset)
+        client.publish(HUB_STATE, encode(here), qos=1, retain=True)
+
+    def _on_message(self, _client: Any, _data: Any, message: mqtt.MQTTMessage) -> None:
+        self.messages.append((message.topic, bytes(message.payload)))
+        kind = parse_node_topic(message.topic).kind if "/n/" in message.topic else ""
+        if self.acks and kind == "ev":
+            self.commit([decode(bytes(message.payload), SoundDetected)])
+        if self.acks and kind == "bf":
+            self.commit(list(decode(bytes(message.payload), Backfill).events))
+
+
+class Node:
+    """An outbox and its link, with both loops running."""
+
+    def __init__(self, port: int, protocol: str, folder: Path) -> None:
+        self.outbox = Outbox(folder / "outbox.sqlite", 10_000_000)
+        self.outbox.open()
+        settings = BrokerSettings(port=port, protocol=protocol, keepalive_seconds=5)
+        self.link = Link(settings, Identity(NODE, "b1"), self.outbox, born, chance=lambda: 0.0)
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self.link.run_network, args=(self._stop,), name="link"),
+            threading.Thread(target=self.link.run_sender, args=(self._stop,), name="sender"),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def tell(self, label: str = "siren") -> SoundDetected:
+        kept = self.outbox.add(lambda seq: event(seq, label))
+        self.link.announce(kept.seq)
+        return kept
+
+    def close(self) -> None:
+        self.link.stop()
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(10.0)
+        assert not any(thread.is_alive() for thread in self._threads)
+        self.outbox.close()
+
+
+@contextmanager
+def node(broker: BrokerProcess, folder: Path) -> Iterator[Node]:
+    made = Node(broker.port, broker.protocol, folder)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def hub(broker: BrokerProcess) -> Iterator[FakeHub]:
+    made = FakeHub(broker)
+    yield made
+    made.stop()
+
+
+def until(true: Callable[[], object], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.01)
+
+
+def emptied(one: Node) -> Callable[[], bool]:
+    return lambda: one.outbox.depth().waiting == 0
+
+
+def test_an_event_goes_out_at_once_and_leaves_the_outbox_by_the_hubs_word(
+    broker: BrokerProcess, hub: FakeHub, tmp_path: Path
+) -> None:
+    with node(broker, tmp_path) as one:
+        until(lambda: one.link.connected)
+        delays = []
+        for _ in range(10):
+            began = time.monotonic()
+            kept = one.tell()
+            until(lambda seq=kept.seq: seq in hub.seqs())  # type: ignore[misc]
+            delays.append(time.monotonic() - began)
+        until(emptied(one))
+        assert hub.live()[-1].label == "siren"
+        assert hub.late() == []
+        assert sorted(delays)[5] < 0.1
+
+
+def test_the_node_presents_itself_and_says_goodbye(
+    broker: BrokerProcess, hub: FakeHub, tmp_path: Path
+) -> None:
+    with node(broker, tmp_path) as one:
+        until(lambda: one.link.connected and hub.payloads("birth") and hub.payloads("conn"))
+        assert decode(hub.payloads("birth")[0], NodeBorn).session == 1
+        online = decode(hub.payloads("conn")[0], NodeConnection)
+        assert (online.state, online.boot, online.session) == (Presence.ONLINE, "b1", 1)
+    until(lambda: len(hub.payloads("conn")) == 2)
+    offline = decode(hub.payloads("conn")[1], NodeConnection)
+    assert (offline.state, offline.session) == (Presence.OFFLINE, 1)
+
+
+def test_without_the_hubs_word_it_is_sent_again_until_it_comes(
+    broker: BrokerProcess, hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tocsin_node.delivery, "RESEND_SECONDS", 0.3)
+    hub.acks = False
+    with node(broker, tmp_path) as one:
+        kept = one.tell()
+        until(lambda: [e.seq for e in hub.live() + hub.late()].count(kept.seq) >= 3)
+        assert one.outbox.depth().waiting == 1
+        hub.acks = True
+        until(emptied(one))
+        assert {e.id for e in hub.live() + hub.late()} == {kept.id}
+
+
+def test_with_no_hub_at_all_nothing_is_lost_and_it_comes_late_marked_as_late(
+    broker: BrokerProcess, tmp_path: Path
+) -> None:
+    with node(broker, tmp_path) as one:
+        until(lambda: one.link.connected)
+        kept = [one.tell() for _ in range(30)]
+        time.sleep(0.5)
+        assert one.outbox.depth().waiting == 30
+    hub = FakeHub(broker)
+    with node(broker, tmp_path) as one:
+        until(emptied(one), 20.0)
+        assert {e.seq for e in hub.late()} == {e.seq for e in kept}
+        assert all(e.late for e in hub.late())
+    hub.stop()
+
+
+def test_a_live_alarm_does_not_wait_behind_what_is_old(
+    broker: BrokerProcess, hub: FakeHub, tmp_path: Path
+) -> None:
+    outbox = Outbox(tmp_path / "outbox.sqlite", 100_000_000)
+    outbox.open()
+    for _ in range(3000):
+        outbox.add(lambda seq: event(seq, "dog_bark"))
+    outbox.close()
+    with node(broker, tmp_path) as one:
+        until(lambda: one.link.connected and hub.late())
+        began = time.monotonic()
+        kept = one.tell("smoke_alarm")
+        until(hub.live)
+        assert time.monotonic() - began < 1.0
+        assert hub.live()[0].seq == kept.seq
+        until(emptied(one), 60.0)
+        assert hub.seqs() == set(range(1, 3002))
+        assert all(len(payload) <= 64_000 for payload in hub.payloads("bf"))
+
+
+def test_garbage_from_outside_is_counted_and_kills_nothing(
+    broker: BrokerProcess, hub: FakeHub, tmp_path: Path
+) -> None:
+    hub.acks = False
+    with node(broker, tmp_path) as one:
+        until(lambda: one.link.connected)
+        kept = one.tell()
+        until(hub.live)
+        junk = [b"", b"{", b"\xff\xfe", b'{"refs": [{"id": 1}]}', b"[" * 5000, b'{"refs": 7, "schema": 1}']
+        for payload in junk:
+            hub.say(f"tocsin/v1/n/{NODE}/ack", payload)
+        hub.say(HUB_STATE, b"not json")
+        hub.commit([event(kept.seq)])  # the number of the row, but another event's id
+        hub.commit([event(999, event_id=kept.id)])
+        until(lambda: one.link.garbage == len(junk) + 1)
+        assert one.outbox.depth().waiting == 1
+        hub.commit([kept])
+        until(emptied(one))
+
+
+def test_a_broker_that_dies_and_comes_back_loses_nothing(
+    broker: BrokerProcess, hub: FakeHub, tmp_path: Path
+) -> None:
+    with node(broker, tmp_path) as one:
+        until(lambda: one.link.connected)
+        before = one.tell()
+        until(emptied(one))
+        broker.kill()
+        until(lambda: not one.link.connected)
+        while_away = [one.tell() for _ in range(5)]
+        broker.start()
+        until(emptied(one), 30.0)
+        assert hub.seqs() >= {before.seq, *(e.seq for e in while_away)}
+        after = decode(hub.payloads("conn")[-1], NodeConnection)
+        assert (after.state, after.session) == (Presence.ONLINE, 2)
+
+
+def test_the_first_connection_is_tried_again_too(
+    broker: BrokerProcess, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker.kill()
+    with node(broker, tmp_path) as one:
+        one.tell()
+        time.sleep(0.3)
+        assert "Connection refused" in caplog.text
+        broker.start()
+        hub = FakeHub(broker)
+        until(emptied(one), 20.0)
+        hub.stop()
+
+
+def test_a_last_will_tells_of_a_node_that_died(
+    broker: BrokerProcess, hub: FakeHub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with node(broker, tmp_path) as one:
+        until(lambda: one.link.connected and hub.payloads("conn"))
+        # The socket is closed under the client, as the kernel does when a process is killed.
+        one.link._client.socket().shutdown(2)  # type: ignore[union-attr]
+        until(lambda: len(hub.payloads("conn")) >= 2)
+        will = decode(hub.payloads("conn")[1], NodeConnection)
+        assert (will.state, will.boot, will.session) == (Presence.OFFLINE, "b1", 1)
+        until(lambda: len(hub.payloads("conn")) >= 3)
+        assert decode(hub.payloads("conn")[2], NodeConnection).session == 2
+
+
+def test_while_the_hub_is_known_to_be_away_nothing_is_repeated_and_all_is_when_it_returns(
+    broker: BrokerProcess, hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tocsin_node.delivery, "RESEND_SECONDS", 0.3)
+    now = event(1).onset
+    hub.acks = False
+    hub.say(HUB_STATE, encode(HubPresence(state=Presence.OFFLINE, epoch="e1", at=now)), retain=True)
+    with node(broker, tmp_path) as one:
+        until(lambda: one.link.connected)
+        time.sleep(0.3)
+        kept = one.tell()
+        until(hub.live)
+        time.sleep(1.0)
+        assert [e.seq for e in hub.live()] == [kept.seq]
+        hub.acks = True
+        hub.say(HUB_STATE, encode(HubPresence(state=Presence.ONLINE, epoch="e2", at=now)), retain=True)
+        until(emptied(one))
+
+
+def test_an_event_that_the_hub_passes_over_is_set_aside_and_holds_nothing_up(
+    broker: BrokerProcess, hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tocsin_node.delivery, "RESEND_SECONDS", 0.05)
+    hub.acks = False
+    with node(broker, tmp_path) as one:
+        until(lambda: one.link.connected)
+        bad = one.tell()
+
+        def others_are_committed() -> bool:
+            hub.commit([one.tell()])
+            hub.commit([e for e in hub.live() + hub.late() if e.seq != bad.seq])
+            time.sleep(0.02)
+            return one.outbox.depth().dead == 1
+
+        until(others_are_committed, 30.0)
+        until(lambda: others_are_committed() and one.outbox.depth().waiting <= 2)
+
+
+def test_what_the_log_says_about_a_commit_can_be_found_again(
+    broker: BrokerProcess, hub: FakeHub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "tocsin.node.link")
+    with node(broker, tmp_path) as one:
+        kept = one.tell()
+        until(emptied(one))
+    assert f"committed id={kept.id} seq={kept.seq}" in caplog.text
