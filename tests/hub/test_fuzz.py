@@ -1,6 +1,5 @@
 """Whatever comes in over MQTT: no thread dies, and the events between the garbage are stored."""
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -9,7 +8,6 @@ from tests.hub.parts import Line, after, ulid
 from tests.shared.messages import sound
 
 
-@pytest.mark.slow
 def test_ten_thousand_fuzzed_messages(line: Line) -> None:
     """Every message gets its PUBACK, garbage is counted, and each valid event is stored and acknowledged."""
     receipts, valid = [], []

@@ -1,0 +1,89 @@
+"""Real brokers as child processes, with the little client that plays a node."""
+
+import queue
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+from tocsin_hub.demo.broker import free_port, mosquitto_command, running
+from tocsin_shared import codec
+from tocsin_shared.events import EventRef, EventsCommitted
+from tocsin_shared.topics import HUB_STATE, node_topic
+
+MOSQUITTO = "/usr/sbin/mosquitto"
+_LISTENER = """
+[{version}.1]
+name = "{version}-1"
+listen = "127.0.0.1:{port}"
+next_connection_delay_ms = 1
+    [{version}.1.connections]
+    connection_timeout_ms = 60000
+    max_payload_size = 262144
+    max_inflight_count = 100
+    dynamic_filters = true
+"""
+_RUMQTTD = """\
+id = 0
+[router]
+id = 0
+max_connections = 100
+max_outgoing_packet_count = 200
+max_segment_size = 104857600
+max_segment_count = 10
+"""
+
+
+def command(kind: str, folder: Path, port: int, protocol: str) -> list[str]:
+    """Command line of a broker: ``embedded`` or ``mosquitto``, listening for ``protocol`` on ``port``."""
+    if kind == "mosquitto":
+        return mosquitto_command(folder, port, MOSQUITTO)
+    config = folder / "rumqttd.toml"
+    version = "v5" if protocol == "5" else "v4"
+    config.write_text(_RUMQTTD + _LISTENER.format(version=version, port=port), encoding="utf-8")
+    return [sys.executable, "-m", "iotcore", "--config", str(config), "--log-level", "ERROR"]
+
+
+@contextmanager
+def broker(kind: str, folder: Path, protocol: str = "5", port: int | None = None) -> Iterator[int]:
+    """The port of a broker that runs for the life of the ``with`` block."""
+    port = port or free_port()
+    with running(command(kind, folder, port, protocol), folder / "broker.log", port):
+        yield port
+
+
+class Node:
+    """Publishes what a test wants, and keeps what the hub answers."""
+
+    def __init__(self, port: int, protocol: str = "5", node: str = "press-1") -> None:
+        five = protocol == "5"
+        self._client = mqtt.Client(
+            CallbackAPIVersion.VERSION2, f"test-{node}", protocol=mqtt.MQTTv5 if five else mqtt.MQTTv311
+        )
+        self._node = node
+        self._client.on_message = self._on_message
+        self._subscribed: queue.Queue[object] = queue.Queue()
+        self._client.on_subscribe = lambda *_: self._subscribed.put(None)
+        self.refs: list[EventRef] = []
+        self.hub_states: list[bytes] = []
+        self._client.connect("127.0.0.1", port, 30)
+        self._client.loop_start()
+        self._client.subscribe([(node_topic(node, "ack"), 1), (HUB_STATE, 1)])
+        self._subscribed.get(timeout=5)
+
+    def send(self, topic: str, payload: bytes, retain: bool = False, qos: int = 1) -> None:
+        """Publish, and wait until the broker has it."""
+        self._client.publish(topic, payload, qos=qos, retain=retain).wait_for_publish(5)
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _on_message(self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage) -> None:
+        if message.topic == HUB_STATE:
+            self.hub_states.append(bytes(message.payload))
+        else:
+            self.refs += codec.decode(bytes(message.payload), EventsCommitted).refs
