@@ -17,6 +17,7 @@ from tocsin_shared.synthesis.tones import (
     repeat,
     saw_weights,
     square_weights,
+    uneven,
 )
 
 
@@ -69,7 +70,7 @@ def _timbre(rng: np.random.Generator) -> list[float]:
     """Harmonics: an electronic siren is near a square wave, a mechanical one falls off more gently."""
     if rng.random() < 0.4:
         return square_weights(15)
-    return saw_weights(12, between(rng, 0.8, 2.0))
+    return uneven(saw_weights(12, between(rng, 0.8, 2.0)), 4.0, rng)
 
 
 def _distance(seconds: float, rng: np.random.Generator, rate_hz: int) -> Wave:

@@ -60,6 +60,11 @@ def saw_weights(count: int = 31, slope: float = 1.0) -> list[float]:
     return [number**-slope for number in range(1, count + 1)]
 
 
+def uneven(weights: Iterable[float], spread_db: float, rng: np.random.Generator) -> list[float]:
+    """``weights``, each made stronger or weaker by chance, as the harmonics of real bodies are."""
+    return [weight * 10.0 ** (float(rng.normal(0.0, spread_db)) / 20.0) for weight in weights]
+
+
 def gate(pulses: Pulses, seconds: float, rate_hz: int, edge_seconds: float = EDGE_SECONDS) -> Wave:
     """Envelope that is 1 within each pulse and 0 outside, with edges of a raised cosine."""
     time = clock(seconds, rate_hz)

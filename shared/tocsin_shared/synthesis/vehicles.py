@@ -15,6 +15,7 @@ from tocsin_shared.synthesis.tones import (
     repeat,
     saw_weights,
     steady,
+    uneven,
 )
 
 
@@ -32,9 +33,9 @@ def vehicle_horn(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000
 
 
 def car_horn(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Wave:
-    """Two discs, 330 to 450 Hz and a third above, with harmonics strongest at 1 to 3 kHz."""
-    low = between(rng, 330.0, 450.0)
-    high = low * between(rng, 1.17, 1.3)
+    """Two discs, 330 to 480 Hz and about a third above, with harmonics strongest at 1 to 3 kHz."""
+    low = between(rng, 330.0, 480.0)
+    high = low * between(rng, 1.1, 1.4)
     tones = [low] if rng.random() < 0.2 else [low, high]
     weights = _formant_weights(between(rng, 1_200.0, 2_800.0), low, rng)
     return _chord(tones, seconds, weights, rng, rate_hz)
@@ -77,7 +78,5 @@ def _formant_weights(peak_hz: float, low_hz: float, rng: np.random.Generator) ->
     count = 40
     hertz = low_hz * np.arange(1, count + 1)
     peak = 1.0 + between(rng, 2.0, 8.0) * np.exp(-(((hertz - peak_hz) / (0.5 * peak_hz)) ** 2))
-    return [
-        float(weight * gain)
-        for weight, gain in zip(saw_weights(count, between(rng, 0.7, 1.2)), peak, strict=True)
-    ]
+    falling = uneven(saw_weights(count, between(rng, 0.6, 1.4)), 5.0, rng)
+    return [float(weight * gain) for weight, gain in zip(falling, peak, strict=True)]
