@@ -64,7 +64,11 @@ def _changes() -> ResponseReturnValue:
 def _history() -> ResponseReturnValue:
     _allow("before", "limit", "node", "label", "severity")
     hub = services()
-    only = HistoryFilter(_matching("node", NODE_ID_PATTERN), _matching("label", LABEL_PATTERN), _severity())
+    only = HistoryFilter(
+        _matching("node", NODE_ID_PATTERN, "3 to 32 of a-z, 0-9 and -"),
+        _matching("label", LABEL_PATTERN, "1 to 64 of a-z, 0-9 and _, a letter first"),
+        _severity(),
+    )
     limit = _number("limit", DEFAULT_PAGE, 1, MAX_PAGE)
     try:
         page = hub.store.events_before(request.args.get("before") or None, limit, only)
@@ -91,10 +95,10 @@ def _number(name: str, default: int, low: int, high: int) -> int:
     return int(text)
 
 
-def _matching(name: str, pattern: str) -> str | None:
+def _matching(name: str, pattern: str, words: str) -> str | None:
     text = request.args.get(name) or None
     if text is not None and not re.fullmatch(pattern, text):
-        raise BadInputError(f"{name}: must match {pattern}")
+        raise BadInputError(f"{name}: must be {words}")
     return text
 
 

@@ -100,11 +100,12 @@ class Ingest:
             works = self._works(parsed, payload, retained, now_us)
         except DecodeError as error:
             works = [self._aside(topic, payload, str(error), now_us)]
-        if receipt is not None and not works:
-            self._broker.acknowledge(receipt)
-        elif receipt is not None:
-            # The queue keeps its order: when the last is committed, so are all before it.
-            works[-1] = _with_receipt(works[-1], receipt)
+        if receipt is not None:
+            # With the last work, when all before it are committed; and even without any work through the
+            # queue, because MQTT wants PUBACKs in the order of the messages (MQTT-4.6.0-2), and rumqttd
+            # disconnects who does not keep to it.
+            last = works.pop() if works else Work(lambda _: Outcome(), lambda _: None)
+            works.append(_with_receipt(last, receipt))
         for work in works:
             self._put(work)
 

@@ -16,14 +16,14 @@ from tocsin_shared.labels import LABEL_PATTERN
 SCHEMA = 1
 """Version of the message schema; raised only when an old reader would misread a new message."""
 
-NODE_ID_PATTERN = r"^[a-z0-9-]{3,32}$"
-ZONE_PATTERN = r"^[a-z0-9-]{1,32}$"
+NODE_ID_PATTERN = r"^[a-z0-9-]{3,32}(?!\n)$"
+ZONE_PATTERN = r"^[a-z0-9-]{1,32}(?!\n)$"
 
 NodeId = Annotated[str, Meta(pattern=NODE_ID_PATTERN)]
 Zone = Annotated[str, Meta(pattern=ZONE_PATTERN)]
 Label = Annotated[str, Meta(pattern=LABEL_PATTERN)]
-Ulid = Annotated[str, Meta(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
-Token = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:+/-]{1,80}$")]
+Ulid = Annotated[str, Meta(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}(?!\n)$")]
+Token = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:+/-]{1,80}(?!\n)$")]
 """A short machine-made name: boot, session, release, version."""
 Text = Annotated[str, Meta(max_length=120)]
 """Words for people, shown escaped."""

@@ -6,8 +6,11 @@ A bundle may bring labels that are not listed here; they are shown by their own 
 
 from enum import StrEnum
 
-LABEL_PATTERN = r"^[a-z][a-z0-9_]{0,63}$"
-"""Spelling of a label: it is a topic level on MQTT and a folder name in a data set."""
+LABEL_PATTERN = r"^[a-z][a-z0-9_]{0,63}(?!\n)$"
+"""Spelling of a label: it is a topic level on MQTT and a folder name in a data set.
+
+``(?!\\n)`` stands in every pattern of ours because ``$`` alone would let a line break through at the end.
+"""
 
 
 class Severity(StrEnum):

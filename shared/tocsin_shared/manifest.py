@@ -17,8 +17,8 @@ from tocsin_shared.events import Label, Seconds, Text, Token
 
 SCHEMA = 1
 MAX_MANIFEST_BYTES = 1024 * 1024
-FileName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}(/[a-z0-9][a-z0-9._-]{0,79})?$")]
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}(/[a-z0-9][a-z0-9._-]{0,79})?(?!\n)$")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}(?!\n)$")]
 Positive = Annotated[int, Meta(ge=1, le=1_000_000)]
 Threshold = Annotated[float, Meta(gt=0.0, lt=1.0)]
 
@@ -90,7 +90,7 @@ class LabelSpec(Struct, frozen=True, kw_only=True):
 class VariantSpec(Struct, frozen=True, kw_only=True):
     """One build of the model."""
 
-    name: Label | Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}$")]
+    name: Label | Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}(?!\n)$")]
     file: FileName
     sha256: Sha256
     size_bytes: Annotated[int, Meta(ge=1, le=2**31)]
@@ -107,8 +107,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
     """All that must be known to run a bundle. ``labels`` stand in the order of the model's outputs."""
 
     schema: Annotated[int, Meta(ge=1, le=2**31)] = SCHEMA
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}$")]
-    release: Annotated[str, Meta(pattern=r"^\d{1,4}\.\d{1,4}\.\d{1,4}$")]
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}(?!\n)$")]
+    release: Annotated[str, Meta(pattern=r"^\d{1,4}\.\d{1,4}\.\d{1,4}(?!\n)$")]
     created: Text
     features: FeatureSpec
     labels: Annotated[tuple[LabelSpec, ...], Meta(min_length=1, max_length=1024)]

@@ -31,6 +31,23 @@ def test_a_live_event_is_stored_acknowledged_and_shown(line: Line) -> None:
     assert line.ingest.stored == 1
 
 
+def test_pubacks_keep_the_order_of_the_messages_even_of_those_that_leave_nothing_to_write(line: Line) -> None:
+    """MQTT-4.6.0-2; rumqttd ends the connection of a client that does not."""
+    receipts = [
+        receipt
+        for message in many(20)
+        for receipt in (
+            line.hear(message),
+            line.send("state", b"{}"),
+            line.send("hb", heartbeat()),
+            line.send("conn", b""),
+            line.send("birth", b"garbage"),
+        )
+    ]
+    line.settle()
+    assert line.broker.receipts == receipts
+
+
 def test_an_event_that_comes_again_is_acknowledged_again_and_stored_once(line: Line) -> None:
     receipts = [line.hear(sound()) for _ in range(3)]
     line.settle()
@@ -86,6 +103,7 @@ def test_the_longest_acknowledgement_fits(line: Line) -> None:
         ("tocsin/v1/n/press-1/birth/x", birth(), "is not one that a node sends"),
         ("tocsin/v1/n/press-1/ack", sound(), "is not one that a node sends"),
         ("tocsin/v1/n/PRESS/ev/smoke_alarm", sound(), "is not one of a Tocsin node"),
+        ("tocsin/v1/n/press-1\n/ev/smoke_alarm", sound(), "is not one of a Tocsin node"),
         ("tocsin/v1/hub/state", sound(), "is not one of a Tocsin node"),
         ("", sound(), "is not one of a Tocsin node"),
         ("tocsin/v1/n/press-1/ev/smoke_alarm", birth(), "SoundDetected"),
@@ -123,6 +141,8 @@ def test_what_does_not_agree_with_its_topic_is_put_aside(
         codec.encode(sound()).replace(b'"schema":1', b'"schema":2'),
         codec.encode(sound()).replace(b'"seq":7', b'"seq":9223372036854775808'),
         codec.encode(sound()).replace(b'"seq":7', b'"seq":-1'),
+        codec.encode(sound()).replace(b'ABCDEF"', b'ABCDEF\\n"'),
+        codec.encode(sound()).replace(b'"smoke_alarm"', b'"smoke_alarm\\n"'),
         codec.encode(sound()).replace(b"2026-11-23T", b"1969-11-23T"),
         codec.encode(sound()).replace(b"2026-11-23T02:38:11.250000Z", b"0001-01-01T00:00:00+14:00"),
         codec.encode(sound()).replace(b"2026-11-23T02:38:11.250000Z", b"9999-12-31T23:59:59-12:00"),

@@ -127,6 +127,7 @@ def test_garbage_through_a_real_broker(tmp_path: Path, kind: str) -> None:
         database.close()
         assert expected <= stored
         assert "Traceback" not in hub.log
+        assert "connection to the broker ended" not in hub.log
         node.close()
 
 
