@@ -67,7 +67,11 @@ class Identity:
 
 
 class Link:
-    """Delivers what waits in ``outbox``. ``born`` makes the description for a connection's number."""
+    """Delivers what waits in ``outbox``.
+
+    ``born`` makes the description for a connection's number; ``on_connected`` is called once the node is
+    presented; ``chance`` gives numbers in [0, 1) that keep a site's nodes from connecting all at once.
+    """
 
     def __init__(
         self,
@@ -75,12 +79,15 @@ class Link:
         identity: Identity,
         outbox: Outbox,
         born: Callable[[int], NodeBorn],
+        *,
+        on_connected: Callable[[], None] = lambda: None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._settings = settings
         self._identity = identity
         self._outbox = outbox
         self._born = born
+        self._on_connected = on_connected
         self._chance = chance
         self._changed = threading.Condition()
         self._delivery = Delivery()
@@ -263,6 +270,7 @@ class Link:
             self._delivery.connected(self._outbox.last_seq)
             self._client = client
             self._changed.notify_all()
+        self._on_connected()
 
     def _on_disconnect(
         self, _client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any

@@ -67,9 +67,6 @@ class Detected:
 class Vitals:
     """How the ears fare; see :class:`tocsin_shared.events.Heartbeat`."""
 
-    heard: bool
-    """Whether any sound came since the last :meth:`Pipeline.restart`."""
-    silent: bool
     level_dbfs: float | None
     clipped_ratio: float
     inference_p95_ms: float | None
@@ -164,13 +161,17 @@ class Pipeline:
         """Length of all sound so far."""
         return self._samples / self._spec.sample_rate_hz
 
+    @property
+    def silent(self) -> bool:
+        """Whether nothing but digital silence came for :data:`SILENT_SECONDS`."""
+        return self._levels.silent_samples >= SILENT_SECONDS * self._spec.sample_rate_hz
+
     def restart(self) -> None:
         """Forget the sound so far, as after a microphone that was away; time goes on where it was."""
         self._windows = WindowStream(self._spec, self._hop_frames)
         self._windows_begin = self._samples
         with self._lock:
             self._levels.restart()
-            self._heard = False
 
     def push(self, sound: Sound) -> list[Detected]:
         """What ``sound`` changes.
@@ -197,8 +198,6 @@ class Pipeline:
             ratio = self._clipped / self._counted if self._counted else 0.0
             self._clipped = self._counted = 0
             return Vitals(
-                heard=self._heard,
-                silent=self._levels.silent_samples >= SILENT_SECONDS * self._spec.sample_rate_hz,
                 level_dbfs=self._levels.last_second(),
                 clipped_ratio=ratio,
                 inference_p95_ms=_p95_ms(self._timings),
@@ -209,7 +208,6 @@ class Pipeline:
             self._levels.push(samples)
             self._clipped += int(np.count_nonzero(np.abs(samples) >= FULL_SCALE))
             self._counted += len(samples)
-            self._heard = self._heard or len(samples) > 0
 
     def _judge_window(self, end_seconds: float, window: Frames) -> list[Detected]:
         began = self._timer()

@@ -1,0 +1,107 @@
+"""``tocsin node``: listen to recordings, run a node, print an example of its settings."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from tocsin_node import settings
+
+LEVELS = ("debug", "info", "warning", "error")
+
+
+def main(argv: list[str]) -> int:
+    """Run ``tocsin node …``; returns the exit status: 0 well, 1 failed, 2 wrong usage.
+
+    Raises:
+        TocsinError: what the command needs cannot be used; the text is fit for the user.
+    """
+    arguments = _parser().parse_args(argv)
+    status: int = arguments.run(arguments)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tocsin node", description="Recognises alarms and other sounds in a room, and tells the hub."
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_listen(commands)
+    _add_run(commands)
+    _add_config(commands)
+    return parser
+
+
+def _add_listen(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    listen = commands.add_parser(
+        "listen",
+        help="print what is heard in recordings, or by the microphone",
+        description="Runs recordings (WAV, FLAC, Ogg, MP3) or the microphone through the node's own "
+        "pipeline, and prints one line for each detection. No broker is needed.",
+    )
+    listen.add_argument("paths", nargs="+", metavar="PATH", help="file, folder, or the word mic")
+    listen.add_argument("--bundle", default="sentry", metavar="DIR", help="bundle folder, or a shipped name")
+    listen.add_argument("--variant", default="", metavar="V", help="build of the model, such as full-int8")
+    listen.add_argument("--hop-seconds", type=_hop, default=0.5, metavar="S", help="0.1 to 2; default 0.5")
+    listen.add_argument("--device", default="", metavar="NAME", help="with mic: part of the device's name")
+    listen.add_argument("--json", action="store_true", help="one JSON object on each line")
+    listen.set_defaults(run=_listen)
+
+
+def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    run = commands.add_parser("run", help="run a node until it is stopped")
+    run.add_argument("--config", type=Path, required=True, metavar="FILE", help="settings, node.toml")
+    run.add_argument("--log-level", choices=LEVELS, default="info", help="default info")
+    run.set_defaults(run=_run)
+
+
+def _add_config(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    config = commands.add_parser("config", help="settings of a node")
+    actions = config.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    example = actions.add_parser("example", help="print a commented node.toml with every key at its default")
+    example.set_defaults(run=_config_example)
+
+
+def _hop(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.1 <= seconds <= 2.0:
+        raise argparse.ArgumentTypeError(f"must be 0.1 to 2 seconds, not {text!r}")
+    return seconds
+
+
+def _listen(arguments: argparse.Namespace) -> int:
+    # Here and not above, so that --help answers before numpy and the interpreter are loaded.
+    from tocsin_node.listen import Request, listen  # noqa: PLC0415
+
+    bundle = arguments.bundle
+    if Path(bundle).is_dir() and "/" not in bundle:
+        bundle = f"./{bundle}"
+    return listen(
+        Request(
+            paths=tuple(arguments.paths),
+            bundle=bundle,
+            variant=arguments.variant,
+            hop_seconds=arguments.hop_seconds,
+            device=arguments.device,
+            json=arguments.json,
+        )
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from tocsin_node.agent import build  # noqa: PLC0415  # see _listen
+
+    logging.basicConfig(
+        level=arguments.log_level.upper(),
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    return build(settings.load(arguments.config)).run()
+
+
+def _config_example(_arguments: argparse.Namespace) -> int:
+    print(settings.example(), end="")
+    return 0

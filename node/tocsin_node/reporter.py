@@ -1,0 +1,98 @@
+"""Makes events of what the pipeline detected: who, when by the wall clock, and under which id."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from ulid import ULID
+
+from tocsin_node.pipeline import Detected
+from tocsin_shared.events import Clock, Phase, ScoredLabel, SoundDetected
+
+_LOWEST_DBFS, _HIGHEST_DBFS = -200.0, 20.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """What every event of this process says about its node."""
+
+    node: str
+    zone: str
+    boot: str
+    bundle: str
+
+
+@dataclass(frozen=True)
+class Times:
+    """The clocks: ``wall`` and ``mono`` in seconds, and how far the wall clock can be trusted."""
+
+    wall: Callable[[], float]
+    mono: Callable[[], float]
+    trust: Callable[[], Clock]
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What all phases of one detection share."""
+
+    id: str
+    onset: datetime
+
+
+class Reporter:
+    """Keeps the id and the onset of each detection from its first phase to its last. Not thread-safe.
+
+    The wall clock is read once for each detection, together with the monotonic one: when it is set while
+    a sound lasts, onset and offset still stand as far apart as they were.
+    """
+
+    def __init__(self, place: Place, times: Times) -> None:
+        self._place = place
+        self._times = times
+        self._told: dict[int, _Told] = {}
+
+    def event(self, detected: Detected, seq: int) -> SoundDetected:
+        """The event number ``seq`` for ``detected``."""
+        change = detected.change
+        told = self._told.setdefault(change.detection, self._begun(detected))
+        event = SoundDetected(
+            id=told.id,
+            node=self._place.node,
+            zone=self._place.zone,
+            label=change.label,
+            score=_score(change.score),
+            top=tuple(ScoredLabel(label, _score(score)) for label, score in change.top),
+            level_dbfs=told_level(change.level_dbfs),
+            ambient_dbfs=told_level(detected.ambient_dbfs),
+            onset=told.onset,
+            offset=_offset(told, detected),
+            mono_ns=max(0, round(self._times.mono() * 1e9)),
+            boot=self._place.boot,
+            seq=seq,
+            clock=self._times.trust(),
+            bundle=self._place.bundle,
+            phase=change.phase,
+        )
+        if change.phase is Phase.OFFSET:
+            del self._told[change.detection]
+        return event
+
+    def _begun(self, detected: Detected) -> _Told:
+        ago = self._times.mono() - detected.onset
+        return _Told(str(ULID()), datetime.fromtimestamp(self._times.wall() - ago, UTC))
+
+
+def _offset(told: _Told, detected: Detected) -> datetime | None:
+    if detected.offset is None:
+        return None
+    # Blocks may arrive early or late by some milliseconds, but a sound never ends before it began.
+    return told.onset + timedelta(seconds=max(0.0, detected.offset - detected.onset))
+
+
+def _score(score: float) -> float:
+    return round(min(1.0, max(0.0, score)), 4)
+
+
+def told_level(level: float | None) -> float | None:
+    """``level`` in dBFS as the wire bears it."""
+    return None if level is None else round(min(_HIGHEST_DBFS, max(_LOWEST_DBFS, level)), 1)
