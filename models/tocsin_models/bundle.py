@@ -11,6 +11,7 @@ import numpy as np
 import soundfile
 
 from tocsin_models.recipe import TOLD
+from tocsin_shared.audio import read_clip
 from tocsin_shared.classifier import Classifier
 from tocsin_shared.features import log_mel
 from tocsin_shared.manifest import FeatureSpec, GoldenClip, LabelSpec, Manifest, VariantSpec, read_manifest
@@ -52,9 +53,12 @@ def write_bundle(
     variants: Mapping[str, bytes],
     card: str,
     seed: int,
+    golden_labels: tuple[str, ...] = GOLDEN_LABELS,
 ) -> Manifest:
     """Write all files of a bundle to ``folder`` and return its manifest."""
-    golden = {label: golden_clip(label, seed + number) for number, label in enumerate(GOLDEN_LABELS)}
+    golden = {label: golden_clip(label, seed + GOLDEN_LABELS.index(label)) for label in golden_labels}
+    for old in (folder / "golden").glob("*.wav"):
+        old.unlink()
     for label, content in golden.items():
         write_whole(folder / "golden" / f"{label}.wav", content)
     for variant, content in variants.items():
@@ -84,16 +88,16 @@ def _variant(name: str, content: bytes) -> VariantSpec:
     )
 
 
-def golden_failures(folder: Path) -> list[str]:
-    """What each variant of the bundle gets wrong among the golden clips; empty when all is well."""
+def misheard(folder: Path) -> dict[str, str]:
+    """Labels of golden clips that some variant of the bundle hears as something else, and as what."""
     manifest = read_manifest(folder)
-    failures = []
+    found = {}
     for variant in manifest.variants:
         classifier = Classifier.load(folder, variant.name)
         for clip in manifest.golden:
-            samples, _ = soundfile.read(folder / clip.file, dtype="float32")
+            samples = read_clip(folder / clip.file)
             frames = log_mel(samples, manifest.features)[: manifest.features.window_frames]
             best = manifest.label_names[int(np.argmax(classifier.scores(frames)))]
             if best != clip.label:
-                failures.append(f"{variant.name}: {clip.file} is heard as {best}")
-    return failures
+                found[clip.label] = f"{variant.name} hears {best}"
+    return found

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from tocsin_models import recipe
-from tocsin_models.bundle import golden_failures, write_bundle, write_whole
+from tocsin_models.bundle import GOLDEN_LABELS, misheard, write_bundle, write_whole
 from tocsin_models.card import Origin, card_text
 from tocsin_models.corpus import Clip, ReadReport, Split, read_manifest_csv, read_sounds
 from tocsin_models.dataset import Windows, clips_of, draw_windows, load_windows, pools_of, save_windows
@@ -181,9 +181,11 @@ def _bundle_step(order: Order, tell: Tell) -> None:
     tell("evaluation")
     figures = _evaluated(order, draft, tell)
     write_whole(order.run / "evaluation.json", msgspec.json.format(msgspec.json.encode(figures), indent=1))
-    _write(order, order.out, labels, card_text(_origin(order), labels, figures))
-    for failure in golden_failures(order.out):
-        tell(f"golden clip: {failure}")
+    wrong = misheard(draft)
+    for label, what in wrong.items():
+        tell(f"  no golden clip of {label}: {what}")
+    golden = tuple(label for label in GOLDEN_LABELS if label not in wrong)
+    _write(order, order.out, labels, card_text(_origin(order), labels, figures), golden)
     tell(f"bundle: {order.out}")
 
 
@@ -227,7 +229,13 @@ def _origin(order: Order) -> Origin:
     )
 
 
-def _write(order: Order, folder: Path, labels: tuple[LabelSpec, ...], card: str) -> None:
+def _write(
+    order: Order,
+    folder: Path,
+    labels: tuple[LabelSpec, ...],
+    card: str,
+    golden: tuple[str, ...] = GOLDEN_LABELS,
+) -> None:
     write_bundle(
         folder,
         name=order.name,
@@ -238,4 +246,5 @@ def _write(order: Order, folder: Path, labels: tuple[LabelSpec, ...], card: str)
         variants={name: (order.run / f"{name}.tflite").read_bytes() for name in (INT8, FLOAT)},
         card=card,
         seed=order.seed,
+        golden_labels=golden,
     )

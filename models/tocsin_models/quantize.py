@@ -1,6 +1,9 @@
 """From Keras to TFLite: float32, and full int8 calibrated with the product's own features."""
 
+import contextlib
 import hashlib
+import io
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +49,7 @@ def converted(weights: Path, net: NetSpec, features: FeatureSpec, labels: int) -
 
 def float32(weights: Path, net: NetSpec, features: FeatureSpec, labels: int) -> bytes:
     """The plain TFLite file."""
-    return bytes(converted(weights, net, features, labels).convert())
+    return _convert(converted(weights, net, features, labels))
 
 
 def full_int8(
@@ -61,7 +64,14 @@ def full_int8(
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = tf.int8
     converter.inference_output_type = tf.int8
-    return bytes(converter.convert())
+    return _convert(converter)
+
+
+def _convert(converter: Any) -> bytes:
+    # TensorFlow prints every tensor of the model that it saves on the way.
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Statistics for quantized inputs were expected")
+        return bytes(converter.convert())
 
 
 def _representative(windows: Windows, calibration: Calibration) -> Iterator[list[npt.NDArray[np.float32]]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tocsin_models.bundle import golden_clip, write_whole
+from tocsin_models.bundle import golden_clip, misheard, write_whole
 from tocsin_models.cli import main
 from tocsin_models.recipe import LABELS
 from tocsin_shared.audio import read_clip
@@ -90,3 +90,10 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     write_whole(tmp_path / "a" / "b.txt", b"two")
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.txt"]
     assert (tmp_path / "a" / "b.txt").read_bytes() == b"two"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_golden_clips_of_a_bundle_are_heard_as_what_they_are(made: tuple[Path, Path]) -> None:
+    bundle, _ = made
+    assert misheard(bundle) == {}
