@@ -68,7 +68,7 @@ def embedded_command(folder: Path, port: int) -> list[str]:
     """Command line of the embedded MQTT 5 broker; writes its configuration into ``folder``."""
     config = folder / "broker.toml"
     config.write_text(_RUMQTTD.format(port=port), encoding="utf-8")
-    return [sys.executable, "-m", "iotcore", "--config", str(config), "--log-level", "ERROR"]
+    return [sys.executable, "-m", "iotcore", "--config", str(config), "--log-level", "CRITICAL"]
 
 
 def mosquitto_command(folder: Path, port: int, executable: str) -> list[str]:

@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     option("--headless", action="store_true", help="report at the end instead of waiting for a browser")
     option("--seconds", type=_seconds, metavar="N", help="seconds of sound (headless: 60, else 1800)")
     option("--report", type=Path, metavar="FILE", help="write what happened to FILE, as JSON")
-    option("--port", type=int, default=8080, help="port of the dashboard; another one if it is taken")
+    option("--port", type=int, default=8080, help="port of the dashboard; a free one if it is taken or 0")
     option("--folder", type=Path, help="keep database, settings and logs here (else they are forgotten)")
     option("--seed", type=int, help="decides which sound comes when (default: chance)")
     option(
@@ -206,6 +206,8 @@ def _check_alive(site: Site) -> None:
 
 
 def _port(wanted: int) -> int:
+    if wanted == 0:
+        return free_port()
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
