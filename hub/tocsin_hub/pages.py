@@ -106,8 +106,8 @@ def history() -> str:
 
 @pages.get("/signed-out")
 def signed_out() -> str:
-    """How to get in, for whoever is not."""
-    return render_template("signed_out.html")
+    """How to get in, for whoever is not; also shown in place of a login link that does not work."""
+    return render_template("signed_out.html", link_spent=request.endpoint != "pages.signed_out")
 
 
 @pages.errorhandler(UnavailableError)

@@ -10,8 +10,6 @@ from typing import Any
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from ulid import ULID
 
@@ -67,7 +65,7 @@ def chromium(profile: Path) -> Iterator[Chrome]:
 
 
 def show_as(driver: Chrome, size: tuple[int, int], *, dark: bool = False, zone: str = "Asia/Seoul") -> None:
-    """Make the page think that it is on a screen of ``size`` CSS pixels, in a time zone, in the dark or not."""
+    """Make the page think that it is on a screen of ``size`` CSS pixels, in this time zone, dark or light."""
     width, height = size
     screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
@@ -83,7 +81,8 @@ def emulate(driver: Chrome, feature: str, value: str) -> None:
 
 def complaints(driver: Chrome) -> list[str]:
     """What the page wrote to the console since the last call: errors and refused scripts or styles."""
-    return [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
+    entries = driver.get_log("browser")  # type: ignore[no-untyped-call]
+    return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
 
 
 class PaperNode:
@@ -97,9 +96,10 @@ class PaperNode:
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, f"node-{node}", protocol=mqtt.MQTTv5)
 
     def __enter__(self) -> "PaperNode":
-        self._client.will_set(node_topic(self.node, "conn"), encode(self._presence(Presence.OFFLINE)), 1, True)
-        keeps = Properties(PacketTypes.CONNECT)
-        self._client.connect(self._address.host, self._address.port, keepalive=30, properties=keeps)
+        self._client.will_set(
+            node_topic(self.node, "conn"), encode(self._presence(Presence.OFFLINE)), 1, True
+        )
+        self._client.connect(self._address.host, self._address.port, keepalive=30)
         self._client.loop_start()
         self._send("conn", self._presence(Presence.ONLINE), retain=True)
         self._send("birth", self._birth())

@@ -9,6 +9,7 @@ import {
 } from "./i18n.js";
 
 const OVER_KEPT = { alarm: 50, warning: 10, notice: 10 };
+const OUT_OF_REACH = ["offline", "unknown"];
 const STORED = "tocsin.dismissed";
 const STORED_KEPT = 300;
 
@@ -190,7 +191,7 @@ function candidates(event) {
 
 /** Why it is not known whether `event`, whose end was not reported, still sounds; empty when it is known. */
 function doubtOf(event, room) {
-  if (room !== undefined && room.state !== "listening") {
+  if (room !== undefined && OUT_OF_REACH.includes(room.state)) {
     return t("now.no_news", { time: formatSince(Date.parse(room.last_seen ?? room.since), now()) });
   }
   return event.active ? "" : t("now.end_unknown");

@@ -1,0 +1,547 @@
+"""The dashboard in a real browser, before a real hub and a real broker; nodes are of paper."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver import ActionChains, Chrome, Keys
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+
+from tests.integration.browser import DESKTOP, PHONE, PaperNode, chromium, complaints, emulate, show_as
+from tocsin_hub.demo.broker import BrokerAddress, broker, free_port
+from tocsin_hub.demo.site import Site
+from tocsin_hub.i18n import catalogue
+from tocsin_hub.pages import PAGE_ROWS
+from tocsin_shared.events import Clock, MicState
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.broker]
+
+AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text(encoding="utf-8")
+AXE_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+NASTY = "<script>document.title='owned'</script><img src=x onerror=alert(1)> & 창고"
+
+
+LOSSY_SOCKET = """
+window.eventsCutOut = 0;
+window.WebSocket = class extends WebSocket {
+  set onmessage(tell) {
+    super.onmessage = (message) => {
+      if (String(message.data).startsWith('42/live,["event"')) window.eventsCutOut += 1;
+      else tell(message);
+    };
+  }
+};
+"""
+
+
+SMALL_TARGETS = """
+return [...document.querySelectorAll('a, button, select, summary')]
+  .filter((element) => element.checkVisibility() && element.className !== 'skip')
+  .map((element) => [element.className || element.tagName, element.getBoundingClientRect()])
+  .filter(([, box]) => box.height < 44 || box.width < 44)
+  .map(([name]) => name);
+"""
+
+
+@dataclass
+class Place:
+    """A hub with its broker, and somebody who is signed in and looks at it."""
+
+    broker: BrokerAddress
+    site: Site
+    driver: Chrome
+
+    def open(self, path: str = "/", size: tuple[int, int] = DESKTOP, *, dark: bool = False) -> None:
+        """Open a page and wait until it is live."""
+        show_as(self.driver, size, dark=dark)
+        self.driver.get(self.site.address + path)
+        self.wait(lambda: self.mode == "live", "the page is live")
+
+    @property
+    def mode(self) -> str:
+        """How far the page says that it can be trusted."""
+        return self.one("#link").get_attribute("data-mode") or ""
+
+    def one(self, selector: str) -> WebElement:
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def all(self, selector: str) -> list[WebElement]:
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def text(self, selector: str) -> str:
+        return "\n".join(element.text for element in self.all(selector))
+
+    def wait(self, condition: Callable[[], Any], what: str, seconds: float = 10.0) -> None:
+        """Wait for ``condition``; fails with ``what`` and what the page shows instead."""
+        deadline = time.monotonic() + seconds
+        while not _holds(condition):
+            assert time.monotonic() < deadline, (
+                f"after {seconds} s still waiting: {what}\n{self.text('body')}"
+            )
+            time.sleep(0.05)
+
+    def evaluate(self, module: str, expression: str) -> Any:
+        """Value of a JavaScript expression in which ``m`` is one of the page's modules."""
+        script = f"const done = arguments[0]; import('/static/js/{module}').then(m => done({expression}))"
+        return self.driver.execute_async_script(script)
+
+    def stored(self) -> int:
+        """Number of detections that the hub has, as its API says."""
+        cookies = {cookie["name"]: cookie["value"] for cookie in self.driver.get_cookies()}
+        answer = requests.get(self.site.address + "/api/v1/events?limit=500", cookies=cookies, timeout=5)
+        return len(answer.json()["events"])
+
+    def node(self, name: str = "press-1", zone: str = "hall-1", room: str = "Press shop") -> PaperNode:
+        return PaperNode(self.broker, name, zone, room)
+
+
+def _holds(condition: Callable[[], Any]) -> bool:
+    try:
+        return bool(condition())
+    except StaleElementReferenceException:
+        return False  # the page has just replaced what was looked at
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    with chromium(tmp_path_factory.mktemp("profile")) as made:
+        yield made
+
+
+@pytest.fixture
+def place(driver: Chrome, tmp_path: Path) -> Iterator[Place]:
+    with broker("embedded", tmp_path) as address:
+        site = Site(tmp_path, address, free_port())
+        try:
+            site.start_hub()
+            driver.delete_all_cookies()
+            driver.get(site.login_link())
+            driver.execute_script("localStorage.clear()")
+            yield Place(address, site, driver)
+        finally:
+            driver.get("about:blank")
+            site.stop()
+            _close_pipe(site.process("hub"))
+
+
+@pytest.mark.parametrize(
+    ("language", "state", "sound", "severity"),
+    [
+        ("en", "Listening", "May be a fire alarm (smoke detector)", "Alarm"),
+        ("ko", "듣는 중", "화재 경보(연기 감지기) 소리일 수 있습니다", "경보"),
+    ],
+)
+def test_a_room_and_an_alarm_arrive_without_a_reload(
+    place: Place, language: str, state: str, sound: str, severity: str
+) -> None:
+    place.open(f"/?lang={language}")
+    place.driver.execute_script("window.untouched = true")
+    assert catalogue(language).t("rooms.none") in place.text(".rooms")
+    with place.node(room="프레스 작업장") as node:
+        node.beat(-42.0)
+        place.wait(lambda: "−42 dBFS" in place.text("#rooms"), "the level of the room")
+        assert "프레스 작업장" in place.text("#rooms")
+        assert state in place.text("#rooms .state")
+
+        heard = node.hear("smoke_alarm", seconds_ago=3.0)
+        place.wait(lambda: sound in place.text("#alarms"), "the alarm")
+        card = place.text("#alarms")
+        for words in (severity, "프레스 작업장", "94%", "21%", "3%", "−18 dBFS"):
+            assert words in card
+        assert catalogue(language).named("label", "smoke_alarm") in place.text("#recent")
+        assert place.driver.title.startswith("(1) ")
+
+        node.over(heard)
+        over = catalogue(language).t("now.over")
+        place.wait(lambda: over in place.text("#alarms"), "the end of the alarm")
+        assert not place.driver.title.startswith("(")
+    assert place.driver.execute_script("return window.untouched")
+    assert complaints(place.driver) == []
+
+
+def test_seconds_pass_and_are_those_of_the_hub_and_not_of_a_wrong_clock(place: Place) -> None:
+    years_ahead = "const real = Date.now; Date.now = () => real.call(Date) + 400 * 86400e3"
+    with place.node() as node, before_every_page(place.driver, years_ahead):
+        place.open("/?lang=en")
+        node.hear("siren", seconds_ago=20.0)
+        place.wait(lambda: place.text(".card-ago"), "the alarm")
+        first = int(place.text(".card-ago").split()[0])
+        assert 20 <= first <= 30
+        place.wait(lambda: int(place.text(".card-ago").split()[0]) >= first + 2, "two seconds later")
+
+
+def test_an_alert_stays_until_it_is_dismissed_and_takes_no_focus(place: Place) -> None:
+    with place.node() as node:
+        place.open("/?lang=en")
+        assert place.one("#alarms").get_attribute("role") == "alert"
+        assert place.one("#others").get_attribute("role") == "status"
+        link = place.one(".menu-item[href='/history']")
+        place.driver.execute_script("arguments[0].focus()", link)
+
+        alarm, horn = node.hear("siren"), node.hear("vehicle_horn")
+        place.wait(lambda: len(place.all("#alarms .card")) == len(place.all("#others .card")) == 1, "both")
+        assert place.driver.switch_to.active_element == link
+        assert not place.one("#alarms .card .button").is_displayed()
+
+        node.over(alarm)
+        node.over(horn)
+        place.wait(lambda: len(place.all(".card.is-over")) == 2, "both are over")
+        time.sleep(2.5)
+        assert len(place.all(".card")) == 2
+
+        button = place.one("#alarms .card .button")
+        assert button.get_attribute("aria-label") == "Dismiss: Siren, Press shop"
+        button.send_keys(Keys.ENTER)
+        place.wait(lambda: not place.all("#alarms .card"), "the alarm was dismissed")
+        assert len(place.all("#others .card")) == 1
+        assert "Siren" in place.text("#recent")
+
+        place.open("/?lang=en")
+        place.wait(lambda: len(place.all("#recent li")) == 2, "the list after a reload")
+        assert place.all("#alarms .card") == []
+
+
+def test_an_alarm_that_came_and_went_while_nobody_looked_is_shown(place: Place) -> None:
+    with place.node() as node:
+        node.over(node.hear("siren", seconds_ago=120.0), lasted_seconds=30.0)
+        node.over(node.hear("vehicle_horn", seconds_ago=100.0), lasted_seconds=2.0)
+        place.wait(lambda: place.stored() == 2, "both are stored")
+        place.open("/?lang=en")
+        place.wait(lambda: len(place.all("#recent li")) == 2, "both in the list")
+        assert "Alarm · Over" in place.text("#alarms")
+        assert "lasted 30 s" in place.text("#alarms")
+        assert place.all("#others .card") == []
+
+
+def test_names_from_outside_are_text_everywhere(place: Place) -> None:
+    with place.node("store-1", "yard", NASTY) as node:
+        node.beat(-50.0)
+        node.hear("siren", bundle="x-1+y")
+        place.open("/?lang=en")
+        place.wait(lambda: NASTY in place.text("#rooms h3"), "the room")
+        place.wait(lambda: NASTY in place.text("#alarms"), "the alarm")
+        assert NASTY in place.text("#recent")
+        place.open("/history?lang=ko")
+        place.wait(lambda: NASTY in place.text("#alarms"), "the alarm beside the history")
+        assert NASTY in place.text(".log")
+        assert "owned" not in place.driver.title
+        assert place.all("#rooms script, .log script, .log img, .card img") == []
+    assert complaints(place.driver) == []
+
+
+def test_a_room_that_is_not_listened_to_says_since_when_and_why(place: Place) -> None:
+    with place.node() as node, place.node("gate", "yard", "Gate") as other:
+        place.open("/?lang=en")
+        node.beat(-50.0)
+        other.beat(-50.0)
+        place.wait(lambda: "2 of 2 listened to" in place.text("#rooms-summary"), "both are listened to")
+        node.beat(None, MicState.SILENT)
+        place.wait(lambda: "1 of 2 listened to" in place.text("#rooms-summary"), "one is silent")
+        card = "[data-node='press-1']"
+        assert "This room has not been listened to since" in place.text(card)
+        assert "gives no sound at all" in place.text(card)
+        assert "dBFS" not in place.text(card)
+    place.wait(lambda: "0 of 2 listened to" in place.text("#rooms-summary"), "both are offline")
+    assert place.text("#now-quiet") == catalogue("en").t("now.nobody_listens")
+
+
+def test_a_sound_whose_room_fell_silent_is_in_doubt_and_not_over(place: Place) -> None:
+    place.open("/?lang=en")
+    with place.node() as node:
+        node.beat(-50.0)
+        node.hear("smoke_alarm")
+        place.wait(lambda: place.all("#alarms .card"), "the alarm")
+    place.wait(lambda: "The sound may still be there" in place.text("#alarms"), "doubt")
+    assert "Over" not in place.text("#alarms")
+    assert place.one("#alarms .card .button").is_displayed()
+    place.open("/?lang=en")
+    place.wait(lambda: "The sound may still be there" in place.text("#alarms"), "doubt after a reload")
+
+
+def test_a_killed_hub_shows_and_what_was_missed_comes_by_the_cursor(place: Place) -> None:
+    with place.node() as node:
+        node.beat(-50.0)
+        before = node.hear("siren", seconds_ago=5.0)
+        place.open("/?lang=en")
+        place.wait(lambda: place.all("#alarms .card"), "the first alarm")
+        place.driver.execute_script("window.untouched = true")
+
+        _kill(place.site)
+        place.wait(lambda: place.mode == "reconnecting", "the page notices", 3.0)
+        place.wait(lambda: place.mode == "stale", "the page says that it is not live")
+        assert place.text("#link").startswith("Not live since")
+        assert "A new alarm would not be shown here" in place.text("#link-note")
+        assert place.driver.title.startswith("Not live · ")
+        assert "Last known: Listening" in place.text("#rooms .state")
+
+        missed = node.hear("smoke_alarm", seconds_ago=2.0)
+        node.over(before)
+        place.driver.execute_script("performance.clearResourceTimings()")
+        place.site.start_hub()
+        place.wait(lambda: place.mode == "live", "the page is live again", 20.0)
+        place.wait(lambda: len(place.all("#alarms .card")) == 2, "what was missed", 20.0)
+        assert "Alarm · Over" in place.text(f"#alarms [data-id='{before.id}']")
+        assert "fire alarm" in place.text(f"#alarms [data-id='{missed.id}']")
+        assert "Live again" in place.text("#link-note")
+        assert place.driver.execute_script("return window.untouched")
+        fetched = place.driver.execute_script(
+            "return performance.getEntriesByType('resource').map(entry => entry.name)"
+        )
+        asked = [address for address in fetched if "/api/v1/events?" in address]
+        assert asked
+        assert all("after=" in address and "after=0" not in address for address in asked)
+
+        place.open("/history?lang=en")
+        assert [row.get_attribute("data-id") for row in place.all("#log tr")] == [missed.id, before.id]
+
+
+def test_a_hub_that_hangs_without_hanging_up_is_noticed(place: Place) -> None:
+    place.open("/?lang=en")
+    hub = place.site.process("hub")
+    os.killpg(hub.pid, signal.SIGSTOP)
+    try:
+        place.wait(lambda: place.mode == "stale", "the page says that it is not live", 25.0)
+    finally:
+        os.killpg(hub.pid, signal.SIGCONT)
+    place.wait(lambda: place.mode == "live", "the page is live again", 15.0)
+
+
+def test_a_push_that_is_lost_is_fetched_soon(place: Place) -> None:
+    """The socket is only a hint: with its events cut out, the page still shows the alarm."""
+    with place.node() as node, before_every_page(place.driver, LOSSY_SOCKET):
+        place.open("/?lang=en")
+        node.beat(-50.0)
+        place.wait(lambda: place.all(".room"), "the room, which is still pushed", 3.0)
+        node.hear("siren")
+        place.wait(lambda: place.all("#alarms .card"), "the alarm", 20.0)
+        assert place.driver.execute_script("return window.eventsCutOut") == 1
+
+
+def test_signing_out_elsewhere_ends_the_page_too(place: Place) -> None:
+    place.open("/?lang=ko")
+    cookies = {cookie["name"]: cookie["value"] for cookie in place.driver.get_cookies()}
+    assert requests.post(place.site.address + "/logout", cookies=cookies, timeout=5).status_code == 200
+    place.wait(lambda: place.driver.current_url.endswith("/signed-out"), "the page is left", 20.0)
+    assert "로그인되어 있지 않습니다" in place.text("h1")
+
+
+def test_the_button_signs_out(place: Place) -> None:
+    place.open("/?lang=en", PHONE)
+    place.one(".menu button").click()
+    place.wait(lambda: place.driver.current_url.endswith("/signed-out"), "signed out")
+    place.driver.get(place.site.address + "/history")
+    assert place.driver.current_url.endswith("/signed-out")
+
+
+def test_history_adds_older_rows_in_place(place: Place) -> None:
+    with place.node() as node:
+        heard = [node.hear("siren", seconds_ago=5000.0 - n) for n in range(PAGE_ROWS + 5)]
+        node.over(heard[-1], lasted_seconds=3.0)
+        place.wait(lambda: place.stored() == PAGE_ROWS + 5, "all are stored")
+        place.open("/history?lang=en")
+        assert len(place.all("#log tr")) == PAGE_ROWS
+        # 02:38 in the hub's UTC is another hour where the reader is.
+        shown = place.all("#log time")[0]
+        local = place.evaluate("i18n.js", f"m.formatFull(Date.parse('{shown.get_attribute('datetime')}'))")
+        assert shown.text == local
+        assert "UTC" not in shown.text
+
+        button = place.one("#load-older")
+        place.driver.execute_script("arguments[0].focus()", button)
+        button.send_keys(Keys.ENTER)
+        place.wait(lambda: len(place.all("#log tr")) == PAGE_ROWS + 5, "the older rows")
+        ids = [row.get_attribute("data-id") for row in place.all("#log tr")]
+        assert ids == [message.id for message in reversed(heard)]
+        assert "UTC" not in place.text("#log")
+        place.wait(lambda: "Older entries loaded: 5" in place.text("#older-note"), "the note")
+        assert catalogue("en").t("history.oldest") in place.text("#older")
+
+
+def test_history_filters(place: Place) -> None:
+    with place.node() as node, place.node("gate", "yard", "정문") as gate:
+        node.hear("siren")
+        horn = gate.hear("vehicle_horn")
+        place.wait(lambda: place.stored() == 2, "both are stored")
+        place.open("/history?lang=ko", PHONE)
+        place.one("#filter-node").send_keys("정문")
+        place.one(".filters button").click()
+        place.wait(lambda: len(place.all("#log tr")) == 1, "one row is left")
+        assert place.one("#log tr").get_attribute("data-id") == horn.id
+        assert "차량 경적" in place.text("#log")
+
+
+def test_history_can_be_read_without_scripts(place: Place) -> None:
+    with place.node() as node:
+        node.over(node.hear("siren", late=True, clock=Clock.UNSYNCED))
+        place.wait(lambda: place.stored() == 1, "it is stored")
+    place.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        place.driver.get(place.site.address + "/history?lang=en")
+        row = place.text("#log tr")
+        for words in ("Siren", "Press shop", "UTC", "Late", "Clock of the node not set"):
+            assert words in row
+        assert "Without scripts this page cannot be live" in place.text("noscript")
+    finally:
+        place.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def test_the_keyboard_is_enough(place: Place) -> None:
+    with place.node() as node:
+        node.beat(-50.0)
+        node.over(node.hear("siren"))
+        place.open("/?lang=en")
+        place.wait(lambda: place.all(".card.is-over") and place.all(".room"), "card and room")
+        reached = []
+        for _ in range(20):
+            ActionChains(place.driver).send_keys(Keys.TAB).perform()
+            focused = place.driver.switch_to.active_element
+            if focused.tag_name == "body":
+                break  # once around
+            reached.append((focused.get_attribute("class") or focused.tag_name).split()[0])
+            outline = focused.value_of_css_property("outline-style")
+            assert outline == "solid", f"{reached[-1]} shows no focus"
+            if reached[-1] == "skip":
+                assert focused.location["x"] >= 0
+        assert reached[:6] == ["skip", "brand", "menu-item", "menu-item", "menu-item", "menu-item"]
+        assert {"button", "summary"} <= set(reached)
+
+        place.one(".room summary").send_keys(Keys.ENTER)
+        assert "Raspberry Pi 4" in place.text(".room dl")
+        node.beat(-47.0)
+        place.wait(lambda: "−47 dBFS" in place.text(".room"), "the next level")
+        assert place.one(".room details").get_attribute("open") is not None
+
+
+def test_a_narrow_phone_shows_everything_and_fingers_can_hit_it(place: Place) -> None:
+    with place.node("n" * 32, "z" * 32, "아주긴방이름" * 20) as node:
+        node.beat(-3.0, clipped_ratio=0.5, dropped_blocks=3, outbox_depth=999)
+        node.over(node.hear("smoke_alarm"))
+        node.hear("siren")
+        node.hear("l" + "abel" * 15)
+        place.wait(lambda: place.stored() == 3, "all are stored")
+        for address in ("/?lang=en", "/?lang=ko", "/history?lang=en", "/history?lang=ko"):
+            place.open(address, PHONE)
+            place.wait(lambda: place.all("#alarms .card"), "the alarm")
+            assert place.driver.execute_script("return document.documentElement.scrollWidth") == PHONE[0]
+            assert place.driver.execute_script(SMALL_TARGETS) == [], address
+
+
+def test_an_alarm_above_the_screen_is_announced_at_its_foot(place: Place) -> None:
+    with place.node() as node, place.node("gate", "yard", "Gate") as gate:
+        for number in range(8):
+            node.over(node.hear("vehicle_horn", seconds_ago=3000.0 + number))
+        node.beat(-50.0)
+        gate.beat(-50.0)
+        place.open("/?lang=en", (360, 400))
+        place.driver.execute_script("scrollTo(0, document.body.scrollHeight)")
+        assert not place.one("#jump").is_displayed()
+        gate.hear("siren")
+        place.wait(lambda: place.one("#jump").is_displayed(), "the strip")
+        assert place.one("#jump").text == "Siren, Gate"
+        place.one("#jump").click()
+        place.wait(lambda: not place.one("#jump").is_displayed(), "the strip goes, the alarm is in view")
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing(place: Place, language: str, dark: bool) -> None:
+    with place.node() as node, place.node("gate", "yard", "정문") as gate:
+        node.beat(-50.0)
+        gate.beat(None, MicState.SILENT, outbox_depth=3)
+        node.hear("smoke_alarm", rhythm="t3")
+        node.hear("vehicle_horn")
+        node.over(node.hear("siren", late=True))
+        gate.over(gate.hear("glass_breaking", clock=Clock.UNSYNCED))
+        place.wait(lambda: place.stored() == 4, "all are stored")
+        for path, size in (("/", DESKTOP), ("/", PHONE), ("/history", DESKTOP), ("/history", PHONE)):
+            place.open(f"{path}?lang={language}", size, dark=dark)
+            place.wait(lambda: place.all("#alarms .card"), "the alarm")
+            _open_all_details(place)
+            assert _violations(place.driver) == [], (path, size)
+    _kill(place.site)
+    place.wait(lambda: place.mode == "stale", "the page says that it is not live")
+    assert _violations(place.driver) == []
+
+
+def test_axe_finds_nothing_for_who_is_not_signed_in(place: Place) -> None:
+    for path, dark in (("/signed-out", False), ("/signed-out", True), ("/login/spent", False)):
+        show_as(place.driver, PHONE, dark=dark)
+        place.driver.get(f"{place.site.address}{path}?lang=ko")
+        assert _violations(place.driver) == []
+
+
+def test_without_colours_and_motion_nothing_is_lost(place: Place) -> None:
+    with place.node() as node:
+        node.beat(-45.0)
+        node.hear("smoke_alarm")
+        place.open("/?lang=en")
+        place.wait(lambda: place.all("#alarms .card") and place.all(".room"), "alarm and room")
+        emulate(place.driver, "forced-colors", "active")
+        card = place.one("#alarms .card")
+        assert card.value_of_css_property("border-top-width") == "4px"
+        assert "Listening" in place.text(".state")
+        emulate(place.driver, "prefers-reduced-motion", "reduce")
+        duration = place.driver.execute_script(
+            "return getComputedStyle(document.querySelector('.level-bar'), '::before').transitionDuration"
+        )
+        assert duration == "0s"
+
+
+def test_scripts_and_server_write_figures_alike(place: Place) -> None:
+    for language in ("en", "ko"):
+        place.open(f"/?lang={language}")
+        texts = catalogue(language)
+        for seconds in (-1, 0.4, 59.6, 61, 3599.7, 7380, 190_000):
+            assert place.evaluate("i18n.js", f"m.formatDuration({seconds})") == texts.duration(seconds)
+        for level in (-18.4, -0.2, None, 3):
+            shown = "null" if level is None else level
+            assert place.evaluate("i18n.js", f"m.formatDbfs({shown})") == texts.dbfs(level)
+        assert place.evaluate("i18n.js", "m.formatPercent(0.937)") == texts.percent(0.937)
+
+
+@contextmanager
+def before_every_page(driver: Chrome, script: str) -> Iterator[None]:
+    """Run ``script`` in every page before its own scripts."""
+    added = driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})
+    try:
+        yield
+    finally:
+        driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+
+
+def _kill(site: Site) -> None:
+    hub = site.process("hub")
+    os.killpg(hub.pid, signal.SIGKILL)
+    hub.wait(10)
+    _close_pipe(hub)
+
+
+def _close_pipe(process: "subprocess.Popen[bytes]") -> None:
+    if process.stdin is not None:
+        process.stdin.close()
+
+
+def _open_all_details(place: Place) -> None:
+    place.driver.execute_script("document.querySelectorAll('details').forEach(d => { d.open = true })")
+
+
+def _violations(driver: Chrome) -> list[str]:
+    """What axe-core objects to in the page as it stands: rule and element."""
+    driver.execute_script(AXE)
+    result = driver.execute_async_script(
+        "const done = arguments[1];"
+        "axe.run({runOnly: arguments[0]})"
+        ".then(result => done(result.violations), error => done([{id: String(error), nodes: []}]))",
+        AXE_RULES,
+    )
+    return [f"{v['id']}: {[n['html'][:120] for n in v['nodes']]}" for v in result]
