@@ -8,6 +8,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from flask import Flask, request
@@ -57,12 +58,10 @@ class Live:
 
     def stop(self) -> None:
         """End the thread; what is queued is not emitted any more."""
-        self._overflowed.set()
-        try:
-            self._queue.put_nowait(None)
-        except queue.Full:
-            self._queue.get()
-            self._queue.put(None)
+        with suppress(queue.Empty):
+            while True:
+                self._queue.get_nowait()
+        self._queue.put(None)
         if self._thread is not None:
             self._thread.join(5.0)
 

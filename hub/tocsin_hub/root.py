@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from flask import Flask
@@ -20,6 +21,7 @@ from tocsin_hub.store import Store
 from tocsin_hub.threads import end_process, start_thread
 from tocsin_hub.times import now_us
 from tocsin_hub.writer import Writer
+from tocsin_shared.errors import UnavailableError
 
 TICK_SECONDS = 1.0
 
@@ -62,8 +64,9 @@ class Hub:
         self.services.rooms.set_hearing(connected, self.services.clock())
 
     def _tick(self) -> None:
-        while not self._stopping.wait(TICK_SECONDS):
-            self.ingest.tick()
+        with suppress(UnavailableError):  # the writer takes nothing more: the hub is stopping
+            while not self._stopping.wait(TICK_SECONDS):
+                self.ingest.tick()
 
 
 def build(settings: HubSettings, clock: Callable[[], int] = now_us) -> Hub:

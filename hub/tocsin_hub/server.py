@@ -4,6 +4,7 @@ The hub is built and started in the worker, so that a worker that dies takes its
 master starts a whole one again. One worker only: the dashboards of a second would not hear of its events.
 """
 
+import errno
 import logging
 import os
 import socket
@@ -50,9 +51,9 @@ def check_address(web: WebSettings) -> None:
             probe.bind(address)
             probe.listen(1)
     except OSError as error:
+        remedy = "end the program that uses it, or change" if error.errno == errno.EADDRINUSE else "change"
         raise UnavailableError(
-            f"cannot listen on {web.host} port {web.port}: {error.strerror}; "
-            "end the program that uses it, or change [web] host or port"
+            f"cannot listen on {web.host} port {web.port}: {error.strerror}; {remedy} [web] host or port"
         ) from error
 
 

@@ -166,6 +166,9 @@ class Store:
             UnavailableError: the database cannot be used at the moment.
         """
         rows = self._rows(f"{_SELECT_EVENTS} WHERE change > ? ORDER BY change LIMIT ?", (change, limit + 1))
+        if not rows and change > self.counter("change"):
+            # A cursor of another database, as after a restored backup: everything may be new.
+            return Page((), 0, more=True)
         events = tuple(event_from_row(row) for row in rows[:limit])
         return Page(events, events[-1].change if events else change, more=len(rows) > limit)
 

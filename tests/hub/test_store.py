@@ -179,6 +179,12 @@ def test_pages_after_a_change_come_in_order_and_end(recorder: Recorder, store: S
     assert (empty.events, empty.next, empty.more) == ((), change, False)
 
 
+def test_a_cursor_of_another_database_starts_from_the_beginning(recorder: Recorder, store: Store) -> None:
+    record(recorder, *many(2))
+    page = store.events_after(500)
+    assert (page.events, page.next, page.more) == ((), 0, True)
+
+
 def test_a_reader_that_follows_the_cursor_misses_nothing_while_others_write(tmp_path: Path) -> None:
     """Onsets and offsets are written while a reader pages on: at the end it knows every last word."""
     with Line(tmp_path / "hub.sqlite") as line:
