@@ -46,14 +46,20 @@ class Told:
 
 
 def scored(name: str, label: str, samples: Samples, classifier: Classifier) -> Scored:
-    """Scores of every window of ``samples``, one every half second; silence follows the end."""
+    """Scores of every window of ``samples``, one every half second.
+
+    As in ``tocsin node listen``, silence goes before and after, so that the edges of a recording are
+    judged as they will be there.
+    """
     spec = classifier.manifest.features
     windows = WindowStream(spec, round(HOP_SECONDS * spec.sample_rate_hz / spec.frame_hop))
-    padded = np.concatenate([samples, np.zeros(spec.sample_rate_hz, dtype=np.float32)])
+    silence = np.zeros(spec.window_samples, dtype=np.float32)
+    lead = spec.window_samples - round(HOP_SECONDS * spec.sample_rate_hz)
+    padded = np.concatenate([silence[:lead], samples, silence])
     ends, scores = [], []
     for start in range(0, len(padded), BLOCK_SAMPLES):
         for end, frames in windows.push(padded[start : start + BLOCK_SAMPLES]):
-            ends.append(end / spec.sample_rate_hz)
+            ends.append((end - lead) / spec.sample_rate_hz)
             scores.append(classifier.scores(frames).copy())
     table = np.array(scores, dtype=np.float32).reshape(len(ends), len(classifier.manifest.labels))
     return Scored(name, label, tuple(ends), table, len(samples) / spec.sample_rate_hz)
@@ -97,11 +103,8 @@ def made_quiet(seconds: float, rng: np.random.Generator, classifier: Classifier)
 
 
 def recorded_quiet(sounds: Iterable[tuple[str, Samples]], classifier: Classifier) -> list[Scored]:
-    """Recordings in which nothing is to be detected, each on its own, after half a second of silence."""
-    lead = np.zeros(8_000, dtype=np.float32)
-    return [
-        scored(name, "background", np.concatenate([lead, samples]), classifier) for name, samples in sounds
-    ]
+    """Recordings in which nothing is to be detected, each on its own."""
+    return [scored(name, "background", samples, classifier) for name, samples in sounds]
 
 
 def hours(streams: Iterable[Scored]) -> float:
