@@ -21,6 +21,8 @@ EVERY_MAKER: tuple[Maker, ...] = (
     alarms.clock_beeps,
     alarms.medical_beeps,
     alarms.ringing_bell,
+    alarms.slow_beeps,
+    alarms.two_tone_beeps,
     sirens.wail,
     sirens.yelp,
     sirens.hi_lo,

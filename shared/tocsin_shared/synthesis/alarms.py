@@ -22,6 +22,7 @@ from tocsin_shared.synthesis.tones import (
     saw_weights,
     square_weights,
     steady,
+    uneven,
 )
 
 TOLERANCE = 0.08
@@ -103,7 +104,15 @@ def horn(seconds: float, rng: np.random.Generator, rate_hz: int) -> Wave:
 
 def alarm_beeps(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
     """Beeps of a machine, a medical monitor or a clock that call for somebody."""
-    kinds = (machine_beeps, machine_beeps, clock_beeps, medical_beeps, ringing_bell)
+    kinds = (
+        machine_beeps,
+        slow_beeps,
+        two_tone_beeps,
+        clock_beeps,
+        medical_beeps,
+        medical_beeps,
+        ringing_bell,
+    )
     return kinds[int(rng.integers(len(kinds)))](seconds, rng, rate_hz)
 
 
@@ -113,6 +122,14 @@ def machine_beeps(seconds: float, rng: np.random.Generator, rate_hz: int = 16_00
     on = min(between(rng, max(0.06, 0.12 * period), 0.3), 0.6 * period)
     wave = _drifting(between(rng, 800.0, 4_000.0), seconds, _buzzer(rng), rng, rate_hz)
     return finished(wave * gate(repeat([(0.0, on)], period, seconds), seconds, rate_hz))
+
+
+def slow_beeps(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
+    """Longer beeps of 1.5 to 2.7 kHz, 0.25 to 0.6 s on and as long or longer off, below a piezo's pitch."""
+    on = between(rng, 0.25, 0.6)
+    wave = _drifting(between(rng, 1_500.0, 2_700.0), seconds, _buzzer(rng), rng, rate_hz)
+    pulses = repeat([(0.0, on)], on * between(rng, 1.5, 3.0), seconds)
+    return finished(wave * gate(pulses, seconds, rate_hz))
 
 
 def clock_beeps(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
@@ -134,21 +151,33 @@ def ringing_bell(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000
     return finished(bell * np.exp2(-since_strike * between(rng, 0.5, 2.5)))
 
 
+def two_tone_beeps(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
+    """Equipment that calls with two pitches in turn, 0.1 to 0.3 s each, without rest or in pairs."""
+    on, low = between(rng, 0.1, 0.3), between(rng, 500.0, 2_200.0)
+    step = on + between(rng, 0.0, 0.15)
+    period = 2.0 * step + (between(rng, 0.2, 0.8) if rng.random() < 0.5 else 0.0)
+    pulses = repeat([(0.0, on), (step, step + on)], period, seconds)
+    pitch = [low * (1.0 if number % 2 else between(rng, 1.12, 1.6)) for number in range(2)] * len(pulses)
+    weights = uneven(saw_weights(5, between(rng, 0.8, 2.5)), 4.0, rng)
+    return finished(_notes(pulses, pitch[: len(pulses)], weights, seconds, rate_hz))
+
+
 def medical_beeps(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
     """Bursts after IEC 60601-1-8: three pulses (medium priority) or three and two (high priority).
 
     Pulses of 125 to 250 ms (medium) or 75 to 200 ms (high), a fundamental of 150 to 1,000 Hz with at
-    least four harmonics, each burst repeated after a pause of 0.5 to 1.5 s here, where the standard
-    leaves more room.
+    least four harmonics. A burst comes again after 0.4 to 2.5 s here, where the standard leaves more room.
     """
     high = rng.random() < 0.5
     on = between(rng, 0.075, 0.2) if high else between(rng, 0.125, 0.25)
     step = on + between(rng, 0.05, 0.125) if high else on + between(rng, 0.125, 0.25)
     starts = [number * step for number in range(3)]
     starts += [3.0 * step + 0.2 + number * step for number in range(2)] if high else []
-    pulses = repeat([(at, at + on) for at in starts], starts[-1] + on + between(rng, 0.5, 1.5), seconds)
-    pitch = _melody(pulses, between(rng, 350.0, 1_000.0), rng)
-    return finished(_notes(pulses, pitch, saw_weights(6, 0.6), seconds, rate_hz))
+    rest = between(rng, 0.4, 2.5)
+    pulses = repeat([(at, at + on) for at in starts], starts[-1] + on + rest, seconds)
+    pitch = _melody(pulses, between(rng, 250.0, 1_000.0), rng)
+    weights = uneven(saw_weights(8, between(rng, 0.2, 1.5)), 5.0, rng)
+    return finished(_notes(pulses, pitch, weights, seconds, rate_hz))
 
 
 def _melody(pulses: Pulses, base_hz: float, rng: np.random.Generator) -> list[float]:

@@ -61,13 +61,13 @@ def telephone(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -
 
 
 def music(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
-    """A tune of plucked or blown notes over a slow chord, two to six notes in a second."""
-    wave, at, root = np.zeros(length(seconds, rate_hz)), 0.0, between(rng, 110.0, 440.0)
-    weights, half_life = saw_weights(10, between(rng, 0.8, 2.5)), between(rng, 0.08, 1.0)
-    beat = 1.0 / between(rng, 2.0, 6.0)
+    """Plucked or blown chords of two to four notes over a held bass, one to six in a second."""
+    root, weights = between(rng, 110.0, 440.0), saw_weights(10, between(rng, 0.8, 2.5))
+    wave = between(rng, 0.2, 1.0) * steady(root / 2.0, seconds, weights, rate_hz)
+    at, beat, half_life = 0.0, 1.0 / between(rng, 1.0, 6.0), between(rng, 0.08, 1.0)
     while at < seconds:
         lasts = beat * one_of(rng, (1.0, 1.0, 2.0))
-        for note in rng.choice(SCALE, size=int(rng.integers(1, 4)), replace=False):
+        for note in rng.choice(SCALE, size=int(rng.integers(2, 5)), replace=False):
             hertz = root * one_of(rng, (1.0, 2.0)) * 2.0 ** (int(note) / 12.0)
             add_at(wave, length(at, rate_hz), _note(hertz, lasts, weights, half_life, rate_hz))
         at += lasts
