@@ -1,5 +1,6 @@
 """A small facility of real processes for tests: broker, hub and one node, each of which can be killed."""
 
+import contextlib
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 import numpy as np
 
@@ -114,7 +116,7 @@ class Facility:
 class Loudspeaker:
     """Writes the room's sound to the node at the speed of time: a quiet bed, and what is played on it."""
 
-    def __init__(self, pipe: "subprocess.IO[bytes]") -> None:  # type: ignore[name-defined]
+    def __init__(self, pipe: IO[bytes]) -> None:
         self._pipe = pipe
         self._bed = synthesis.at_level(synthesis.ambience(10.0, np.random.default_rng(1)), -55.0)
         self._queue: list[Samples] = []
@@ -144,6 +146,9 @@ class Loudspeaker:
                 self._stop.wait(max(0.0, due - time.monotonic()))
         except OSError:
             pass  # the node was killed: that is what these tests do
+        finally:
+            with contextlib.suppress(OSError):
+                self._pipe.close()
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:

@@ -103,7 +103,8 @@ class Site:
             device=device,
             outbox=str(self.folder / f"{room.node}.outbox"),
         )
-        return self._start(room.node, ["node", "run", "--config", str(config)])
+        hears = subprocess.PIPE if kind == "stdin" else subprocess.DEVNULL
+        return self._start(room.node, ["node", "run", "--config", str(config)], hears)
 
     def process(self, name: str) -> "subprocess.Popen[bytes]":
         """The running process ``name``: ``hub``, or the id of a node."""
@@ -134,12 +135,14 @@ class Site:
                 child.kill()
                 child.wait()
 
-    def _start(self, name: str, arguments: list[str]) -> "subprocess.Popen[bytes]":
+    def _start(
+        self, name: str, arguments: list[str], stdin: int = subprocess.DEVNULL
+    ) -> "subprocess.Popen[bytes]":
         # In a session of its own, a child does not see Ctrl-C: the demo alone does, and stops them in order.
         with (self.folder / f"{name}.log").open("ab") as log:
             child = subprocess.Popen(
                 [*_tocsin(), *arguments],
-                stdin=subprocess.PIPE,
+                stdin=stdin,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
