@@ -303,6 +303,8 @@ class StdinSource:
             samples = np.frombuffer(block, dtype="<i2").astype(np.float32) / np.float32(32768.0)
             if len(resampled := resampler.push(samples)):
                 yield Sound(resampled, time.monotonic())
+        if len(rest := resampler.finish()):
+            yield Sound(rest, time.monotonic())
 
     def _read(self, stop: threading.Event) -> bytes:
         """A block, or whole samples of what is left at the end, or nothing."""

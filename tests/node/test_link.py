@@ -6,92 +6,28 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from paho.mqtt import client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 import tocsin_node.delivery
 import tocsin_node.link
 from tests.node.conftest import BrokerProcess
 from tests.node.events import born, event
+from tests.node.fake_hub import NODE, FakeHub, until
 from tocsin_node.link import Identity, Link
 from tocsin_node.outbox import Outbox
 from tocsin_node.settings import BrokerSettings
 from tocsin_shared.codec import decode, encode
 from tocsin_shared.events import (
-    Backfill,
-    EventRef,
-    EventsCommitted,
     HubPresence,
     NodeBorn,
     NodeConnection,
     Presence,
     SoundDetected,
 )
-from tocsin_shared.topics import HUB_STATE, parse_node_topic
+from tocsin_shared.topics import HUB_STATE
 
 pytestmark = [pytest.mark.slow, pytest.mark.broker]
-NODE = "press-1"
-
-
-class FakeHub:
-    """Hears everything, keeps every message, and acknowledges events unless told not to."""
-
-    def __init__(self, broker: BrokerProcess) -> None:
-        self.acks = True
-        self.messages: list[tuple[str, bytes]] = []
-        version = MQTTProtocolVersion.MQTTv5 if broker.protocol == "5" else MQTTProtocolVersion.MQTTv311
-        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="hub", protocol=version)
-        self.client.on_connect = self._on_connect
-        self.client.on_message = self._on_message
-        subscribed = threading.Event()
-        self.client.on_subscribe = lambda *_: subscribed.set()
-        self.client.reconnect_delay_set(1, 1)
-        self.client.connect("127.0.0.1", broker.port, 10)
-        self.client.loop_start()
-        assert subscribed.wait(10.0)
-
-    def stop(self) -> None:
-        self.client.disconnect()
-        self.client.loop_stop()
-
-    def payloads(self, kind: str) -> list[bytes]:
-        return [
-            payload
-            for topic, payload in list(self.messages)
-            if topic.startswith(f"tocsin/v1/n/{NODE}/{kind}")
-        ]
-
-    def live(self) -> list[SoundDetected]:
-        return [decode(payload, SoundDetected) for payload in self.payloads("ev")]
-
-    def late(self) -> list[SoundDetected]:
-        return [one for payload in self.payloads("bf") for one in decode(payload, Backfill).events]
-
-    def seqs(self) -> set[int]:
-        return {one.seq for one in self.live() + self.late()}
-
-    def commit(self, events: list[SoundDetected]) -> None:
-        refs = tuple(EventRef(one.id, one.seq) for one in events)
-        self.say(f"tocsin/v1/n/{NODE}/ack", encode(EventsCommitted(refs=refs)))
-
-    def say(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        self.client.publish(topic, payload, qos=1, retain=retain)
-
-    def _on_connect(self, client: mqtt.Client, *_: Any) -> None:
-        client.subscribe("tocsin/v1/#", 1)
-        here = HubPresence(state=Presence.ONLINE, epoch="e0", at=event(1).onset)
-        client.publish(HUB_STATE, encode(here), qos=1, retain=True)
-
-    def _on_message(self, _client: Any, _data: Any, message: mqtt.MQTTMessage) -> None:
-        self.messages.append((message.topic, bytes(message.payload)))
-        kind = parse_node_topic(message.topic).kind if "/n/" in message.topic else ""
-        if self.acks and kind == "ev":
-            self.commit([decode(bytes(message.payload), SoundDetected)])
-        if self.acks and kind == "bf":
-            self.commit(list(decode(bytes(message.payload), Backfill).events))
 
 
 class Node:
@@ -138,13 +74,6 @@ def hub(broker: BrokerProcess) -> Iterator[FakeHub]:
     made = FakeHub(broker)
     yield made
     made.stop()
-
-
-def until(true: Callable[[], object], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.01)
 
 
 def emptied(one: Node) -> Callable[[], bool]:

@@ -5,6 +5,7 @@ its dependencies while it is imported, and warnings are errors in these tests.
 """
 
 import hashlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,14 @@ import pytest
 from tocsin_shared.classifier import Classifier, preferred_variant
 from tocsin_shared.errors import BundleError
 from tocsin_shared.features import Frames
-from tocsin_shared.manifest import DetectionRule, FeatureSpec, LabelSpec, Manifest, VariantSpec
+from tocsin_shared.manifest import (
+    DetectionRule,
+    FeatureSpec,
+    LabelSpec,
+    Manifest,
+    VariantSpec,
+    shipped_bundle,
+)
 
 SPEC = FeatureSpec(window_frames=20, mel_bands=8)
 RULE = DetectionRule(on_threshold=0.6, off_threshold=0.4)
@@ -216,3 +224,10 @@ def test_the_preference_goes_from_small_and_fast_to_large_and_falls_back_to_the_
     assert chosen("float32", "float16", "int8") == "int8"
     assert chosen("float32", "float16") == "float16"
     assert chosen("dynamic", "odd") == "dynamic"
+
+
+def test_the_newest_shipped_bundle_is_copied_whole_and_still_loads(tmp_path: Path) -> None:
+    """What a site installs is a copy; nothing in a bundle may hang on where it lies."""
+    folder = Path(shutil.copytree(shipped_bundle(), tmp_path / "copy"))
+    classifier = Classifier.load(folder)
+    assert classifier.scores(classifier.silence()).shape == (len(classifier.manifest.labels),)
