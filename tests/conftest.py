@@ -1,9 +1,14 @@
-"""What all tests share: the optional corpus of recordings."""
+"""What all tests share: the optional corpus of recordings, and hypothesis without a stopwatch."""
 
 import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is no bug: how long one example takes is measured by benchmarks, not by tests.
+settings.register_profile("tocsin", deadline=None)
+settings.load_profile("tocsin")
 
 CORPUS = Path(os.environ.get("TOCSIN_CORPUS", Path(__file__).resolve().parents[2] / "shared" / "audio"))
 """Labelled recordings with a ``manifest.csv``; never part of the repository."""
