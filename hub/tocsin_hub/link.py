@@ -30,6 +30,8 @@ SESSION_SECONDS = 86_400
 """The broker keeps messages for an absent hub for a day, the most that RabbitMQ grants."""
 RECEIVE_MAXIMUM = 2000
 """Messages that may wait for their PUBACK; with the usual 20, one commit could never hold more than 20."""
+_RECONNECT_SECONDS = (1, 3)
+"""Shortest and longest wait between two attempts: an alarm may be waiting at the broker."""
 _STOP_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
@@ -81,7 +83,7 @@ class Link:
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
-        client.reconnect_delay_set(1, 10)
+        client.reconnect_delay_set(*_RECONNECT_SECONDS)
         _connect_later(client, self._settings)
         self._thread = start_thread("mqtt", lambda: self._loop(client), on_death)
 
@@ -148,7 +150,11 @@ class Link:
         _properties: object,
     ) -> None:
         if self._connected:
-            log.warning("the connection to the broker ended: %s", reason)
+            log.log(
+                logging.INFO if self._stopping else logging.WARNING,
+                "the connection to the broker ended: %s",
+                reason,
+            )
             self._connected = False
             self._hearing(False)
 
