@@ -26,7 +26,7 @@ def test_ten_thousand_fuzzed_messages(line: Line) -> None:
     assert line.store._rows("SELECT count(*) FROM quarantine") == [(1000,)]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     topic=st.text(max_size=30) | st.sampled_from(["ev/siren", "bf", "birth", "hb", "conn", "state"]),
     payload=st.binary(max_size=200)

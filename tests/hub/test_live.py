@@ -4,6 +4,7 @@ import threading
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 from flask_socketio import SocketIO, SocketIOTestClient
 
 from tests.hub.parts import birth, feed, log_in, wait_until
@@ -15,10 +16,10 @@ from tocsin_hub.settings import SPARE_THREADS, WebSettings
 from tocsin_shared import codec
 
 
-def connect(hub: Hub, logged_in: bool = True) -> SocketIOTestClient:
+def connect(hub: Hub, browser: FlaskClient | None = None) -> SocketIOTestClient:
+    """A dashboard in ``browser``, or in a new one that is logged in."""
     socketio: SocketIO = hub.app.extensions["socketio"]
-    client = log_in(hub) if logged_in else hub.app.test_client()
-    return socketio.test_client(hub.app, namespace=NAMESPACE, flask_test_client=client)
+    return socketio.test_client(hub.app, namespace=NAMESPACE, flask_test_client=browser or log_in(hub))
 
 
 def received(client: SocketIOTestClient) -> list[tuple[str, Any]]:
@@ -26,7 +27,7 @@ def received(client: SocketIOTestClient) -> list[tuple[str, Any]]:
 
 
 def test_without_a_session_the_socket_is_refused(hub: Hub) -> None:
-    assert not connect(hub, logged_in=False).is_connected(NAMESPACE)
+    assert not connect(hub, hub.app.test_client()).is_connected(NAMESPACE)
 
 
 def test_a_dashboard_is_greeted_with_the_latest_change(hub: Hub) -> None:
@@ -58,11 +59,12 @@ def test_events_and_rooms_arrive_as_the_api_would_tell_them(hub: Hub) -> None:
 
 def test_dashboards_leave_threads_for_the_pages(hub: Hub) -> None:
     most = hub.services.settings.web.threads - SPARE_THREADS
-    clients = [connect(hub) for _ in range(most)]
+    browser = log_in(hub)
+    clients = [connect(hub, browser) for _ in range(most)]
     assert all(client.is_connected(NAMESPACE) for client in clients)
-    assert not connect(hub).is_connected(NAMESPACE)
+    assert not connect(hub, browser).is_connected(NAMESPACE)
     clients[0].disconnect(NAMESPACE)
-    assert connect(hub).is_connected(NAMESPACE)
+    assert connect(hub, browser).is_connected(NAMESPACE)
 
 
 def test_a_channel_that_cannot_keep_up_tells_dashboards_to_fetch(

@@ -106,7 +106,7 @@ def test_the_id_of_another_node_is_not_taken_over(recorder: Recorder, store: Sto
 words = st.lists(st.tuples(st.sampled_from(list(Phase)), st.integers(1, 6)), min_size=1, max_size=6)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(said=words, order=st.randoms(use_true_random=False))
 def test_any_order_and_any_repetition_end_in_the_same_row(
     tmp_path_factory: pytest.TempPathFactory, said: list[tuple[Phase, int]], order: object
