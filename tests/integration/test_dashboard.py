@@ -1,5 +1,6 @@
 """The dashboard in a real browser, before a real hub and a real broker; nodes are of paper."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -438,8 +440,8 @@ def test_a_narrow_phone_shows_everything_and_fingers_can_hit_it(place: Place) ->
 
 def test_an_alarm_above_the_screen_is_announced_at_its_foot(place: Place) -> None:
     with place.node() as node, place.node("gate", "yard", "Gate") as gate:
-        for number in range(8):
-            node.over(node.hear("vehicle_horn", seconds_ago=3000.0 + number))
+        for number in range(3):
+            node.over(node.hear("siren", seconds_ago=300.0 + number))
         node.beat(-50.0)
         gate.beat(-50.0)
         place.open("/?lang=en", (360, 400))
@@ -495,6 +497,49 @@ def test_without_colours_and_motion_nothing_is_lost(place: Place) -> None:
             "return getComputedStyle(document.querySelector('.level-bar'), '::before').transitionDuration"
         )
         assert duration == "0s"
+
+
+HOUR = 3600
+RULES = [
+    # severity, active, ended or begun so long ago, reported late, how, shown already → belongs
+    ("alarm", True, 9 * HOUR, False, "loaded", False, True),
+    ("none", True, 1, False, "live", False, False),
+    ("alarm", False, HOUR, False, "live", True, True),
+    ("alarm", False, 60, False, "loaded", False, True),
+    ("alarm", False, HOUR, False, "loaded", False, False),
+    ("alarm", False, HOUR, True, "missed", False, True),
+    ("alarm", False, 25 * HOUR, True, "live", True, False),
+    ("warning", False, 60, False, "missed", False, True),
+    ("warning", False, 60, False, "loaded", False, False),
+    ("warning", False, 9 * HOUR, False, "live", True, True),
+    ("warning", False, HOUR, True, "live", True, False),
+]
+
+
+def test_rules_for_what_stands_under_sounding_now(place: Place) -> None:
+    place.open("/?lang=en")
+    now_ms = 1_800_000_000_000
+    for severity, active, seconds, late, how, shown, belongs in RULES:
+        event = {"severity": severity, "active": active, "late": late, "offset": None}
+        event["onset"] = datetime.fromtimestamp(now_ms / 1000 - seconds - 5, UTC).isoformat()
+        if not active:
+            event["offset"] = datetime.fromtimestamp(now_ms / 1000 - seconds, UTC).isoformat()
+        known = {"how": how, "shown": shown, "now": now_ms}
+        call = f"m.belongsNow({json.dumps(event)}, {json.dumps(known)})"
+        assert place.evaluate("detections.js", call) is belongs, (severity, active, seconds, late, how, shown)
+
+
+def test_a_later_change_wins_in_whatever_order_it_comes(place: Place) -> None:
+    place.open("/?lang=en")
+    script = (
+        "(() => { const d = new m.Detections();"
+        " const e = (id, change, onset) => ({id, change, onset, active: change < 3});"
+        " const [onset, update, offset] = [1, 2, 3].map((change) => e('A', change, '1'));"
+        " const news = [[update], [onset, e('B', 1, '2')], [update], [offset]]"
+        "   .map((events) => d.merge(events).length);"
+        " return [news, d.newestFirst().map((x) => x.id + x.change), d.active().map((x) => x.id)]; })()"
+    )
+    assert place.evaluate("detections.js", script) == [[1, 1, 0, 1], ["B1", "A3"], ["B"]]
 
 
 def test_scripts_and_server_write_figures_alike(place: Place) -> None:

@@ -1,7 +1,7 @@
 // The hub's interface. Every question has a time limit, so that a dead connection is noticed.
 
 const BASE = `${document.documentElement.dataset.root}/api/v1`;
-const TIMEOUT_MS = 5000;
+const TIMEOUT_MS = 4000;
 
 /** The hub wants a new sign-in. */
 export class SignedOut extends Error {}

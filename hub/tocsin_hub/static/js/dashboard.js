@@ -42,19 +42,15 @@ function showQuiet() {
 }
 
 const live = new Live({
-  rooms(list) {
-    rooms.takeAll(list);
+  rooms(list, whole) {
+    rooms.take(list, whole);
     loaded = true;
-    refresh();
-  },
-  room(room) {
-    rooms.take(room);
     refresh();
   },
   events(events, how) {
     const news = detections.merge(events);
     if (news.length === 0) return;
-    sounding.take(news, how, (node) => rooms.of(node));
+    sounding.take(news, how);
     recent.show(detections.newestFirst());
     refresh();
   },

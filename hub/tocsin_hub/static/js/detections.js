@@ -37,22 +37,28 @@ export class Detections {
 
 /** Order of detections: newest onset first, then by id so that equals keep their places. */
 export function newestFirst(one, other) {
-  return other.onset.localeCompare(one.onset) || other.id.localeCompare(one.id);
+  return compare(other.onset, one.onset) || compare(other.id, one.id);
+}
+
+function compare(one, other) {
+  return one < other ? -1 : Number(one > other);
 }
 
 /**
  * Whether `event` belongs under "Sounding now": all that sounds; what was shown and ended, until a
  * person puts it away; an alarm that came and went while nobody could see it; and for a day an alarm
- * whose end was never reported. `how` is as in Live, `shown` says that it stands there already.
+ * whose end was never reported. What a node reports late belongs there only while it is fresh enough
+ * to matter. `how` is as in Live, `shown` says that it stands there already.
  */
 export function belongsNow(event, { how, shown, now }) {
   if (event.severity === "none") return false;
   if (event.active) return true;
   const age = now - Date.parse(event.offset ?? event.onset);
-  const backlog = event.late && age > RECENT_MS;
-  const kept = how === "loaded" && event.offset ? RECENT_MS : DAY_MS;
-  if (event.severity === "alarm") return shown || age < kept;
-  return (shown || how !== "loaded") && !backlog;
+  const isAlarm = event.severity === "alarm";
+  if (event.late && age > (isAlarm ? DAY_MS : RECENT_MS)) return false;
+  if (shown) return true;
+  if (how !== "loaded") return !isAlarm || age < DAY_MS;
+  return isAlarm && age < (event.offset ? RECENT_MS : DAY_MS);
 }
 
 /** How long `event`, which has ended, lasted, in seconds. */

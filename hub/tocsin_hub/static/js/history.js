@@ -62,17 +62,13 @@ byId("older")?.addEventListener("click", (click) => {
 showLocalTimes(document);
 setInterval(refresh, 1000);
 new Live({
-  rooms(list) {
-    known.clear();
+  rooms(list, whole) {
+    if (whole) known.clear();
     list.forEach((room) => known.set(room.node, room));
     refresh();
   },
-  room(room) {
-    known.set(room.node, room);
-  },
   events(events, how) {
-    const news = detections.merge(events);
-    sounding.take(news, how, (node) => known.get(node));
+    sounding.take(detections.merge(events), how);
     refresh();
   },
   reset() {

@@ -1,20 +1,21 @@
 // The connection to the hub. Its socket is only a hint and replays nothing; the hub's database is the
 // truth. So the cursor moves by what was fetched, never by what was pushed, and every connect, every
-// return to the page and every ten seconds ask for what came after it.
+// return to the page and every few seconds ask for what came after it.
 
 import { io } from "../vendor/socket.io.esm.min.js";
 import { ask, SignedOut } from "./api.js";
 import { now, setServerTime } from "./clock.js";
 
-const CHECK_MS = 10000;
+const CHECK_MS = 6000;
 const GRACE_MS = 5000;
 const RETRY_MS = 2000;
+const BATCH_MS = 100;
 const PAGE = 500;
 const RECENT = 50;
 
 /**
  * Tells `listener` what the hub says:
- * `rooms(list)`, `room(one)`, `events(list, how)` with `how` one of "loaded" (the first picture),
+ * `rooms(list, whole)`, where `whole` says that there are no others, `events(list, how)` with `how` one of "loaded" (the first picture),
  * "missed" (fetched after a loss) and "live", `reset()` when the hub has another database,
  * and `mode(name, since)` with the modes connecting, live, reconnecting and stale.
  */
@@ -28,6 +29,9 @@ export class Live {
   #round = 0;
   #timer = 0;
   #graceTimer = 0;
+  #batch = { rooms: [], events: [] };
+  #flushTimer = 0;
+  #flushedAt = 0;
 
   constructor(listener) {
     this.#listener = listener;
@@ -40,8 +44,8 @@ export class Live {
       reconnectionDelay: 500, reconnectionDelayMax: 4000, timeout: 8000,
     });
     this.#socket.on("hello", (hello) => this.#greeted(hello));
-    this.#socket.on("event", (event) => this.#pushed(() => this.#listener.events([event], "live")));
-    this.#socket.on("room", (room) => this.#pushed(() => this.#listener.room(room)));
+    this.#socket.on("event", (event) => this.#pushed("events", event));
+    this.#socket.on("room", (room) => this.#pushed("rooms", room));
     this.#socket.on("disconnect", (reason) => this.#disconnected(reason));
     this.#socket.on("connect_error", () => this.#refused());
     document.addEventListener("visibilitychange", () => document.hidden || this.#check());
@@ -59,11 +63,23 @@ export class Live {
     this.#check();
   }
 
-  #pushed(tell) {
+  /** Collects what is pushed: one at a time is shown at once, a flood ten times a second. */
+  #pushed(kind, item) {
     // Before the first picture stands, a push would show a part as if it were the whole.
     if (this.#cursor === null) return;
     if (this.#mode === "live") this.#heard = now();
-    tell();
+    this.#batch[kind].push(item);
+    const rest = this.#flushedAt + BATCH_MS - performance.now();
+    this.#flushTimer ||= setTimeout(() => this.#flush(), Math.max(0, rest));
+  }
+
+  #flush() {
+    const { rooms, events } = this.#batch;
+    this.#batch = { rooms: [], events: [] };
+    this.#flushTimer = 0;
+    this.#flushedAt = performance.now();
+    if (rooms.length) this.#listener.rooms(rooms, false);
+    if (events.length) this.#listener.events(events, "live");
   }
 
   #disconnected(reason) {
@@ -98,7 +114,7 @@ export class Live {
     const { at, rooms } = await ask("rooms");
     if (outdated()) return;
     setServerTime(at);
-    this.#listener.rooms(rooms);
+    this.#listener.rooms(rooms, true);
     if (this.#cursor === null) await this.#fetchRecent(outdated);
     else await this.#fetchMissed(outdated);
     if (!outdated()) this.#found();

@@ -28,8 +28,8 @@ export class Now {
     this.#whenChanged = whenChanged;
   }
 
-  /** Takes news in; `roomOf(node)` is what is known of a room, or undefined. */
-  take(events, how, roomOf) {
+  /** Takes news in; call `refresh` afterwards. */
+  take(events, how) {
     for (const event of events) {
       const card = this.#cards.get(event.id);
       if (this.#wanted(event, how, card !== undefined)) this.#show(event, card);
@@ -37,10 +37,9 @@ export class Now {
     }
     this.#forgetOldest();
     this.#arrange();
-    this.refresh(roomOf);
   }
 
-  /** Brings times and the state of the rooms up to date. */
+  /** Brings times and the state of the rooms up to date; `roomOf(node)` is what is known of one, or undefined. */
   refresh(roomOf) {
     for (const card of this.#cards.values()) card.refresh(roomOf(card.event.node));
   }

@@ -19,19 +19,17 @@ export class Rooms {
     this.#summary = summary;
   }
 
-  /** Takes the whole list in; a room that is not in it is gone. */
-  takeAll(rooms) {
-    const nodes = new Set(rooms.map((room) => room.node));
-    for (const node of this.#cards.keys()) if (!nodes.has(node)) this.#cards.delete(node);
-    for (const room of rooms) this.take(room);
-    this.#arrange();
-  }
-
-  /** Takes the news of one room in. */
-  take(room) {
-    const known = this.#cards.get(room.node);
-    if (known) known.room = room;
-    else this.#cards.set(room.node, new RoomCard(room));
+  /** Takes news of `rooms` in; when they are the `whole` list, a room that is not in it is gone. */
+  take(rooms, whole) {
+    if (whole) {
+      const nodes = new Set(rooms.map((room) => room.node));
+      for (const node of this.#cards.keys()) if (!nodes.has(node)) this.#cards.delete(node);
+    }
+    for (const room of rooms) {
+      const known = this.#cards.get(room.node);
+      if (known) known.room = room;
+      else this.#cards.set(room.node, new RoomCard(room));
+    }
     this.#arrange();
   }
 
