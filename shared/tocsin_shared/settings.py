@@ -142,8 +142,8 @@ class _Reader:
         low, high = limits.minimum, limits.maximum
         outside = (low is not None and value < low) or (high is not None and value > high)
         if outside or not math.isfinite(value):
-            bounds = f"{'…' if low is None else f'{low:g}'} to {'…' if high is None else f'{high:g}'}"
-            raise self._error(at, f"must be {bounds}, not {value:g}")
+            bounds = f"{'…' if low is None else _number(low)} to {'…' if high is None else _number(high)}"
+            raise self._error(at, f"must be {bounds}, not {_number(value)}")
 
     def _error(self, at: tuple[str, ...], text: str) -> SettingsError:
         line = self._line_of(at)
@@ -174,6 +174,10 @@ def _unknown_key(key: str, known: tuple[str, ...]) -> str:
         remark = f" (its unit is {unit})" if same_stem and unit in _UNITS else ""
         return f"there is no such key; the nearest is {near[0]!r}{remark}"
     return f"there is no such key; known are {', '.join(known)}"
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if math.isfinite(value) and value == int(value) else f"{value:g}"
 
 
 def _without_none(hint: Any) -> Any:
@@ -215,7 +219,7 @@ def _example_key(spec: "dataclasses.Field[Any]", hint: Any) -> list[str]:
     if limits.choices:
         remark += f" One of: {', '.join(limits.choices)}."
     if limits.minimum is not None and limits.maximum is not None:
-        remark += f" {limits.minimum:g} to {limits.maximum:g}."
+        remark += f" {_number(limits.minimum)} to {_number(limits.maximum)}."
     if spec.default is MISSING:
         return [remark, f"{spec.name} = {limits.shown}"]
     if spec.default is None:
