@@ -54,6 +54,11 @@ _IDLE_SECONDS = 1.0
 _GOODBYE_SECONDS = 1.0
 _UNSENDABLE = frozenset({0x90, 0x95, 0x99})
 """PUBACK reasons that will be the same tomorrow: topic invalid, packet too large, payload invalid."""
+_TAKEN_OVER = 0x8E
+_UNANSWERED = (
+    "it may want TLS or a certificate (broker.ca_file, cert_file, key_file), "
+    'or may not speak this MQTT (broker.protocol = "3.1.1")'
+)
 
 log = logging.getLogger("tocsin.node.link")
 
@@ -94,6 +99,7 @@ class Link:
         self._client: mqtt.Client | None = None
         self._on_the_way: dict[int, Batch] = {}
         self._session = 0
+        self._answered = False
         self._hub_epoch: str | None = None
         self.garbage = 0
         """Messages from outside that could not be read."""
@@ -159,13 +165,18 @@ class Link:
 
     def _connection(self, stop: threading.Event) -> None:
         """One connection, from the first packet to the last."""
+        self._answered = False
         try:
             client = self._fresh_client()
             self._connect(client)
             while not stop.is_set() and client.loop(timeout=_IDLE_SECONDS) == mqtt.MQTT_ERR_SUCCESS:
                 pass
+            if not self._answered and not stop.is_set():
+                log.warning(
+                    "broker %s ended the connection without an answer: %s", self._address, _UNANSWERED
+                )
         except (OSError, ValueError, SettingsError) as error:
-            log.warning("broker %s:%d: %s", self._settings.host, self._settings.port, error)
+            log.warning("broker %s: %s", self._address, error)
         finally:
             with self._changed:
                 self._client = None
@@ -250,8 +261,9 @@ class Link:
     def _on_connect(
         self, client: mqtt.Client, _data: Any, flags: mqtt.ConnectFlags, reason: ReasonCode, _properties: Any
     ) -> None:
+        self._answered = True
         if reason.is_failure:
-            log.warning("broker %s:%d refuses: %s", self._settings.host, self._settings.port, reason)
+            log.warning("broker %s refuses the node: %s", self._address, reason)
             return
         self._session += 1
         client.subscribe([(self._topic("ack"), 1), (HUB_STATE, 1)])
@@ -260,9 +272,8 @@ class Link:
         )
         client.publish(self._topic("birth"), self._birth(), qos=1)
         log.info(
-            "connected to %s:%d session=%d session_present=%s",
-            self._settings.host,
-            self._settings.port,
+            "connected to %s session=%d session_present=%s",
+            self._address,
             self._session,
             flags.session_present,
         )
@@ -275,7 +286,10 @@ class Link:
     def _on_disconnect(
         self, _client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any
     ) -> None:
-        log.info("disconnected: %s", reason)
+        if reason.value == _TAKEN_OVER:
+            log.warning("disconnected: another client has connected under the name %s", self._identity.node)
+        elif self._answered:
+            log.log(logging.WARNING if reason.is_failure else logging.INFO, "disconnected: %s", reason)
 
     def _on_publish(
         self, _client: mqtt.Client, _data: Any, mid: int, reason: ReasonCode, _properties: Any
@@ -327,6 +341,10 @@ class Link:
 
     def _presence(self, state: Presence, session: int) -> bytes:
         return encode(NodeConnection(state=state, boot=self._identity.boot, session=session))
+
+    @property
+    def _address(self) -> str:
+        return f"{self._settings.host}:{self._settings.port}"
 
     def _topic(self, kind: str, rest: str = "") -> str:
         return node_topic(self._identity.node, kind, rest)

@@ -8,6 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from paho.mqtt import client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
 
 import tocsin_node.delivery
 import tocsin_node.link
@@ -145,7 +149,7 @@ def test_a_live_alarm_does_not_wait_behind_what_is_old(
 ) -> None:
     outbox = Outbox(tmp_path / "outbox.sqlite", 100_000_000)
     outbox.open()
-    for _ in range(3000):
+    for _ in range(1000):
         outbox.add(lambda seq: event(seq, "dog_bark"))
     outbox.close()
     with node(broker, tmp_path) as one:
@@ -156,7 +160,7 @@ def test_a_live_alarm_does_not_wait_behind_what_is_old(
         assert time.monotonic() - began < 1.0
         assert hub.live()[0].seq == kept.seq
         until(emptied(one), 60.0)
-        assert hub.seqs() == set(range(1, 3002))
+        assert hub.seqs() == set(range(1, 1002))
         assert all(len(payload) <= 64_000 for payload in hub.payloads("bf"))
 
 
@@ -209,6 +213,47 @@ def test_the_first_connection_is_tried_again_too(
         hub = FakeHub(broker)
         until(emptied(one), 20.0)
         hub.stop()
+
+
+@pytest.mark.parametrize("broker", [("iotcore", "5"), ("iotcore", "3.1.1")], indirect=True, ids="-".join)
+def test_a_broker_that_hangs_up_without_an_answer_gets_a_line_with_the_remedies(
+    broker: BrokerProcess, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = Node(broker.port, "5" if broker.protocol == "3.1.1" else "3.1.1", tmp_path)
+    until(lambda: "ended the connection without an answer" in caplog.text)
+    assert "broker.protocol" in caplog.text
+    assert not made.link.connected
+    made.close()
+
+
+def test_two_nodes_of_one_name_displace_one_another_and_lose_nothing(
+    broker: BrokerProcess, hub: FakeHub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "second").mkdir()
+    with node(broker, tmp_path) as one:
+        until(lambda: one.link.connected)
+        with node(broker, tmp_path / "second") as two:
+            until(lambda: two.link.connected)
+            until(lambda: "disconnected: " in caplog.text)
+            told = {one.tell().id, two.tell().id}
+        until(emptied(one), 30.0)
+        two_left = Outbox(tmp_path / "second" / "outbox.sqlite", 10_000_000)
+        two_left.open()
+        kept = {row.id for row in two_left.waiting(9)}
+        two_left.close()
+    assert told <= kept | {e.id for e in hub.live() + hub.late()}
+
+
+def test_a_broker_that_says_why_it_ended_the_connection_is_quoted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    link = Link(BrokerSettings(), Identity(NODE, "b1"), Outbox(tmp_path / "outbox.sqlite", 10**6), born)
+    link._answered = True
+    for number in (0x8E, 0x8B):
+        reason = ReasonCode(PacketTypes.DISCONNECT, identifier=number)
+        link._on_disconnect(mqtt.Client(CallbackAPIVersion.VERSION2), None, None, reason, None)
+    assert "another client has connected under the name press-1" in caplog.text
+    assert "disconnected: Server shutting down" in caplog.text
 
 
 def test_a_last_will_tells_of_a_node_that_died(
