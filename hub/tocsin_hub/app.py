@@ -3,8 +3,9 @@
 import re
 import secrets
 from datetime import timedelta
+from http import HTTPStatus
 
-from flask import Flask, Response, g, jsonify, request
+from flask import Flask, Response, g, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
@@ -94,6 +95,8 @@ def _http_error(error: HTTPException) -> ResponseReturnValue:
     if request.path.startswith("/api/"):
         code = (error.name or "error").lower().replace(" ", "_")
         return problem(error.code or 500, code, error.description or error.name)
+    if error.code == HTTPStatus.NOT_FOUND:
+        return render_template("problem.html", missing=True), HTTPStatus.NOT_FOUND
     return error
 
 

@@ -181,7 +181,9 @@ function loudness(event) {
 }
 
 function candidates(event) {
-  const others = event.top.filter(({ label, score }) => label !== event.label && score >= 0.005);
+  // "It may also be nothing in particular" would tell nobody anything.
+  const meant = ({ label, score }) => label !== event.label && label !== "background" && score >= 0.005;
+  const others = event.top.filter(meant);
   if (others.length === 0) return "";
   const sounds = others.map(({ label, score }) =>
     t("now.candidate", { sound: named("label", label), score: formatPercent(score) }));
