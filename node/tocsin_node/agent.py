@@ -36,7 +36,8 @@ from tocsin_shared.events import Heartbeat, MicState, NodeBorn
 
 DRAIN_SECONDS = 2.0
 """How long a node that stops waits for the hub to take what is left."""
-JOIN_SECONDS = 10.0
+EARS_SECONDS, JOIN_SECONDS = 10.0, 2.0
+"""How long the threads may take to end: the ears may still be writing to a slow disk."""
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 30.0
 
 log = logging.getLogger("tocsin.node")
@@ -107,7 +108,7 @@ class Agent:
 
     def _shut_down(self, ears: threading.Thread, others: Iterable[threading.Thread]) -> None:
         self._stop_source.set()
-        ears.join(JOIN_SECONDS)
+        ears.join(EARS_SECONDS)
         delivered = self._link.drain(DRAIN_SECONDS)
         self._link.stop()
         self._stop_link.set()
