@@ -36,10 +36,14 @@ def read_blocks(path: Path, sample_rate_hz: int = 16_000) -> Iterator[Samples]:
         AudioError: as :func:`read_clip`; a file that is damaged in the middle yields what comes before.
     """
     try:
+        if path.stat().st_size == 0:
+            raise AudioError(f"{path}: the file is empty (0 bytes)")
         with _InOrder(path) as file:
             yield from _blocks(file, path, sample_rate_hz)
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{path}: not a readable sound file: {error.error_string}") from error
     except (soundfile.SoundFileError, OSError) as error:
-        raise AudioError(f"{path}: not a readable sound file: {error}") from error
+        raise AudioError(f"{path}: cannot be read: {error}") from error
 
 
 class _InOrder(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
@@ -85,7 +89,7 @@ class Resampler:
         self._stream = None if from_hz == to_hz else soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32")
 
     def push(self, samples: Samples) -> Samples:
-        """What is ready after ``samples``; the resampler holds back a few milliseconds."""
+        """What is ready after ``samples``; the resampler holds back some 10 to 70 ms."""
         return samples if self._stream is None else self._bounded(samples, last=False)
 
     def finish(self) -> Samples:
