@@ -23,9 +23,9 @@ UNFOLDING_WINDOWS = 256
 class TrainSpec:
     """How long and how fast to learn."""
 
-    epochs_of_head: int = 3
+    epochs_of_head: int = 1
     """Epochs with the first layers held still, while what follows them is still random."""
-    epochs: int = 4
+    epochs: int = 3
     """Epochs of the whole network."""
     batch: int = 64
     rate_of_head: float = 1e-3
