@@ -4,6 +4,7 @@ A step whose file is there is not done again, so a run that was stopped goes on 
 folder also holds the settings; other settings need another folder.
 """
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -220,7 +221,7 @@ def _origin(order: Order) -> Origin:
         name=order.name,
         release=order.release,
         seed=order.seed,
-        from_yamnet=order.yamnet is not None,
+        yamnet_sha256=order.yamnet and hashlib.sha256(order.yamnet.read_bytes()).hexdigest(),
         clips=tuple(_of_split(order, Split.TRAIN)),
         windows=order.size.windows["train"],
         parameters=int(training["parameters"]),
