@@ -221,7 +221,7 @@ def _origin(order: Order) -> Origin:
         name=order.name,
         release=order.release,
         seed=order.seed,
-        yamnet_sha256=order.yamnet and hashlib.sha256(order.yamnet.read_bytes()).hexdigest(),
+        yamnet_sha256=None if order.yamnet is None else hashlib.sha256(order.yamnet.read_bytes()).hexdigest(),
         clips=tuple(_of_split(order, Split.TRAIN)),
         windows=order.size.windows["train"],
         parameters=int(training["parameters"]),

@@ -95,11 +95,10 @@ def test_a_scene_is_one_window_within_full_scale_and_always_the_same(pools: Pool
         assert np.array_equal(first.targets, again.targets)
 
 
-def test_every_label_is_drawn_and_some_targets_stay_open(pools: Pools) -> None:
+def test_every_label_is_drawn(pools: Pools) -> None:
     rng = np.random.default_rng(4)
     drawn = [scene(pools, SceneSpec(), LABELS, FEATURES.window_samples, rng) for _ in range(250)]
     assert (np.sum([one.targets for one in drawn], axis=0) >= 8).all()
-    assert np.mean([one.weights for one in drawn]) < 1.0
 
 
 def test_made_pools_hold_every_event_and_decoys() -> None:
