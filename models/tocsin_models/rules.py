@@ -15,7 +15,7 @@ from tocsin_shared.manifest import DetectionRule, LabelSpec
 GRID = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.965)
 OFF_SHARE = 0.6
 """A detection is kept alive by this share of the threshold that began it."""
-ALLOWED_PER_HOUR = 2.0
+ALLOWED_PER_HOUR = 1.0
 """False detections of one label in an hour of quiet streams: one decoy after another, as no room has them."""
 
 
@@ -33,8 +33,8 @@ def _times(
 
 
 TIMES = {
-    # A 2 s window holds part of a pulse of T3 in any phase; between bursts of T4 up to 4 s pass unheard.
-    "smoke_alarm": _times(1.5, 2.5, 4.0),
+    # A 2 s window holds part of a pulse of T3 in any phase; between bursts of T4 more than 4 s pass unheard.
+    "smoke_alarm": _times(1.5, 2.5, 5.0),
     "siren": _times(1.5, 2.5, 3.0),
     # Over in half a second: a single window must do, and shards that fall later are the same glass.
     "glass_breaking": _times(0.5, 1.0, 2.5, max_seconds=10.0),

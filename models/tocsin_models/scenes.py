@@ -67,7 +67,7 @@ class SceneSpec:
             "siren": 0.14,
             "glass_breaking": 0.11,
             "vehicle_horn": 0.13,
-            "alarm_beep": 0.12,
+            "alarm_beep": 0.16,
             "speech": 0.1,
             "background": 0.24,
             "nothing": 0.07,

@@ -117,8 +117,8 @@ def alarm_beeps(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000)
 
 
 def machine_beeps(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
-    """An even train of beeps of a buzzer, 0.8 to 4 kHz, 0.06 to 0.3 s long, one to six in a second."""
-    period = between(rng, 1.0 / 6.0, 1.0)
+    """An even train of beeps of a buzzer, 0.8 to 4 kHz, 0.06 to 0.3 s long, 1.4 to six in a second."""
+    period = between(rng, 1.0 / 6.0, 0.7)
     on = min(between(rng, max(0.06, 0.12 * period), 0.3), 0.6 * period)
     wave = _drifting(between(rng, 800.0, 4_000.0), seconds, _buzzer(rng), rng, rate_hz)
     return finished(wave * gate(repeat([(0.0, on)], period, seconds), seconds, rate_hz))
@@ -137,7 +137,7 @@ def clock_beeps(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000)
     on, count = between(rng, 0.05, 0.1), int(rng.integers(2, 5))
     step, period = on * between(rng, 1.6, 2.2), between(rng, 0.8, 1.2)
     cycle = [(number * step, number * step + on) for number in range(count)]
-    wave = _drifting(between(rng, 1_500.0, 3_500.0), seconds, _buzzer(rng), rng, rate_hz)
+    wave = _drifting(between(rng, 1_500.0, 2_700.0), seconds, _buzzer(rng), rng, rate_hz)
     return finished(wave * gate(repeat(cycle, period, seconds), seconds, rate_hz))
 
 
