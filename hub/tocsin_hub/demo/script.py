@@ -69,12 +69,13 @@ def write_script(
 ) -> list[Cue]:
     """A script of ``seconds``: every room goes through all ``labels``, in an order of its own, for ever.
 
-    The first sound of the whole script is always a smoke alarm, two seconds after the start.
+    If smoke alarms are among them, the first sound of the whole script is one, two seconds after the start.
     """
     cues = []
+    first = "smoke_alarm" if "smoke_alarm" in labels else None
     for number, room in enumerate(rooms):
         at = FIRST_SECONDS + number * 1.7
-        for label in _endless(rng, labels, first="smoke_alarm" if number == 0 else None):
+        for label in _endless(rng, labels, first=first if number == 0 else None):
             length = round(rng.uniform(*LENGTH_SECONDS[label]), 1)
             if at + length + SETTLE_SECONDS > seconds:
                 break
