@@ -46,7 +46,9 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tocsin demo", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="tocsin demo", description="An alarm on its way from sound to screen."
+    )
     option = parser.add_argument
     option("--mic", action="store_true", help="this computer's microphone is a room, too")
     option("--audio", type=Path, metavar="DIR", help="play these recordings, not made sound")
