@@ -21,7 +21,7 @@ from tocsin_models.card import Origin, card_text
 from tocsin_models.corpus import Clip, ReadReport, Split, read_manifest_csv, read_sounds
 from tocsin_models.dataset import Windows, clips_of, draw_windows, load_windows, pools_of, save_windows
 from tocsin_models.evaluate import Evaluation, evaluated
-from tocsin_models.net import NetSpec
+from tocsin_models.net import NetSpec, read_yamnet
 from tocsin_models.quantize import CALIBRATION_WINDOWS, choose_calibration, float32, full_int8
 from tocsin_models.rules import calibrated, with_threshold
 from tocsin_models.streams import Scored, made_quiet, recorded_quiet
@@ -92,6 +92,7 @@ def make(order: Order, until: str, tell: Tell) -> None:
     Raises:
         BadInputError: the corpus or YAMNet cannot be used, or the run folder is that of another order.
     """
+    _check_inputs(order)
     _open_run(order)
     _windows_step(order, tell)
     _train_step(order, tell)
@@ -101,6 +102,13 @@ def make(order: Order, until: str, tell: Tell) -> None:
     if until == "quantize":
         return
     _bundle_step(order, tell)
+
+
+def _check_inputs(order: Order) -> None:
+    """What is wrong with the inputs is said at once, and not after an hour of work."""
+    _clips(order)
+    if order.yamnet is not None:
+        read_yamnet(order.yamnet, len(order.size.net.blocks) + 1)
 
 
 def _open_run(order: Order) -> None:

@@ -49,6 +49,17 @@ def test_a_corpus_without_manifest_is_named(tmp_path: Path) -> None:
         )
 
 
+def test_a_file_that_is_not_yamnet_is_named_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "yamnet.tflite").write_bytes(b"not a model")
+    run = tmp_path / "run"
+    with pytest.raises(BadInputError, match="not a float32 TFLite file of YAMNet"):
+        main(
+            ["make", "--quick", "--yamnet", str(tmp_path / "yamnet.tflite"), "--run", str(run)]
+            + ["--out", str(tmp_path / "a/0.0.1")]
+        )
+    assert not run.exists()
+
+
 def test_a_folder_that_is_no_bundle_is_named(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="is not a model bundle"):
         main(["speed", "--bundle", str(tmp_path)])
