@@ -53,10 +53,7 @@ def test_a_file_that_is_not_yamnet_is_named_before_any_work(tmp_path: Path) -> N
     (tmp_path / "yamnet.tflite").write_bytes(b"not a model")
     run = tmp_path / "run"
     with pytest.raises(BadInputError, match="not a float32 TFLite file of YAMNet"):
-        main(
-            ["make", "--quick", "--yamnet", str(tmp_path / "yamnet.tflite"), "--run", str(run)]
-            + ["--out", str(tmp_path / "a/0.0.1")]
-        )
+        main(f"make --quick --yamnet {tmp_path}/yamnet.tflite --run {run} --out {tmp_path}/a/0.0.1".split())
     assert not run.exists()
 
 
