@@ -6,12 +6,13 @@ from pathlib import Path
 
 from tocsin_hub import settings
 from tocsin_hub.auth import LINK_MINUTES, make_login_link, secret_key
-from tocsin_hub.link import make_client
+from tocsin_hub.link import CLIENT_ID
 from tocsin_hub.recorder import Recorder, prepare
 from tocsin_hub.server import check_address, serve
 from tocsin_hub.settings import HubSettings
 from tocsin_hub.store import Store, database_errors
 from tocsin_hub.times import now_us
+from tocsin_shared.broker import make_client
 from tocsin_shared.errors import UnavailableError
 
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -79,7 +80,7 @@ def _run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=arguments.log_level.upper(), format=_LOG_FORMAT)
     # Whatever is wrong is said here, in one line, before any process is started.
     secret_key(chosen.state_folder)
-    make_client(chosen.broker)
+    make_client(chosen.broker, CLIENT_ID)
     prepare(chosen.database)
     check_address(chosen.web)
     _greet(chosen)

@@ -5,29 +5,23 @@ connection broke comes again on the next one, because the broker keeps the hub's
 """
 
 import logging
-import ssl
 import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5, MQTTv311
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
 
-from tocsin_hub.settings import BrokerSettings
 from tocsin_hub.threads import end_process, start_thread
 from tocsin_hub.times import from_us
 from tocsin_hub.writer import Receipt
 from tocsin_shared import codec
-from tocsin_shared.errors import SettingsError, UnavailableError
+from tocsin_shared.broker import BrokerSettings, connect_options, make_client
+from tocsin_shared.errors import UnavailableError
 from tocsin_shared.events import HubPresence, Presence
 from tocsin_shared.topics import HUB_STATE, node_subscriptions
 
 CLIENT_ID = "hub"
-SESSION_SECONDS = 86_400
-"""The broker keeps messages for an absent hub for a day, the most that RabbitMQ grants."""
 RECEIVE_MAXIMUM = 2000
 """Messages that may wait for their PUBACK; with the usual 20, one commit could never hold more than 20."""
 _RECONNECT_SECONDS = (1, 3)
@@ -76,7 +70,7 @@ class Link:
             SettingsError: a password or certificate file cannot be used.
         """
         self._receive, self._hearing = receive, hearing
-        self._client = client = make_client(self._settings)
+        self._client = client = make_client(self._settings, CLIENT_ID, manual_ack=True)
         client.will_set(HUB_STATE, self._presence(Presence.OFFLINE), qos=1, retain=True)
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
@@ -84,7 +78,7 @@ class Link:
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
         client.reconnect_delay_set(*_RECONNECT_SECONDS)
-        _connect_later(client, self._settings)
+        client.connect_async(**connect_options(self._settings, RECEIVE_MAXIMUM))
         self._thread = start_thread("mqtt", lambda: self._loop(client), on_death)
 
     def stop(self) -> None:
@@ -173,66 +167,6 @@ class Link:
             self._receive(_topic_of(message), bytes(message.payload), message.retain, receipt)
         except UnavailableError as error:
             log.info("a message was left with the broker: %s", error)
-
-
-def make_client(settings: BrokerSettings) -> Client:
-    """A client that is not connected yet.
-
-    Raises:
-        SettingsError: a password or certificate file cannot be used.
-    """
-    five = settings.protocol == "5"
-    client = Client(
-        CallbackAPIVersion.VERSION2,
-        client_id=CLIENT_ID,
-        protocol=MQTTv5 if five else MQTTv311,
-        clean_session=None if five else False,
-        manual_ack=True,
-    )
-    if settings.username:
-        client.username_pw_set(settings.username, _password(settings))
-    if settings.ca_file is not None:
-        try:
-            client.tls_set(
-                ca_certs=str(settings.ca_file),
-                certfile=str(settings.cert_file) if settings.cert_file else None,
-                keyfile=str(settings.key_file) if settings.key_file else None,
-            )
-        except (OSError, ValueError) as error:
-            raise SettingsError(_tls_trouble(settings, error)) from error
-    return client
-
-
-def _tls_trouble(settings: BrokerSettings, error: Exception) -> str:
-    for file in (settings.ca_file, settings.cert_file, settings.key_file):
-        if file is not None and not file.is_file():
-            return f"[broker]: the file {file} does not exist"
-    reason = error.reason if isinstance(error, ssl.SSLError) else error
-    return f"[broker]: ca_file, cert_file and key_file cannot be used together: {reason}"
-
-
-def _password(settings: BrokerSettings) -> str | None:
-    if settings.password_file is None:
-        return None
-    try:
-        return settings.password_file.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"[broker] password_file: {settings.password_file} cannot be read: {error}"
-        ) from error
-
-
-def _connect_later(client: Client, settings: BrokerSettings) -> None:
-    if settings.protocol != "5":
-        client.connect_async(settings.host, settings.port, settings.keepalive_seconds)
-        return
-    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-    properties.SessionExpiryInterval = SESSION_SECONDS
-    properties.ReceiveMaximum = RECEIVE_MAXIMUM
-    # False on every connect: Mosquitto does not keep a session on its disk that was opened clean.
-    client.connect_async(
-        settings.host, settings.port, settings.keepalive_seconds, clean_start=False, properties=properties
-    )
 
 
 def _topic_of(message: MQTTMessage) -> str:

@@ -1,14 +1,11 @@
 """The hub's settings: one frozen dataclass for each table of ``hub.toml``."""
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 from tocsin_shared import settings
+from tocsin_shared.broker import BrokerSettings
 from tocsin_shared.settings import setting, table
-
-Part = TypeVar("Part", "StoreSettings", "BrokerSettings")
 
 SPARE_THREADS = 8
 """Threads that dashboards may not use up, so that pages and the API always answer."""
@@ -46,36 +43,6 @@ class WebSettings:
     def secure(self) -> bool:
         """Whether people reach the dashboard by HTTPS, so that cookies must never leave it."""
         return self.origin.startswith("https://")
-
-
-@dataclass(frozen=True)
-class BrokerSettings:
-    """The MQTT broker through which the nodes are heard."""
-
-    host: str = setting("127.0.0.1", "Name or address of the broker.")
-    port: int = setting(1883, "Port of the broker; 8883 is usual with TLS.", minimum=1, maximum=65535)
-    protocol: str = setting("5", "MQTT version; 3.1.1 for brokers that lack 5.", choices=("5", "3.1.1"))
-    username: str = setting("", "User name at the broker; empty for none.")
-    password_file: Path | None = setting(None, "File that holds the password.", shown='"broker-password"')
-    ca_file: Path | None = setting(
-        None, "Certificates that vouch for the broker; given, TLS is used.", shown='"ca.pem"'
-    )
-    cert_file: Path | None = setting(None, "The hub's own certificate.", shown='"hub.pem"')
-    key_file: Path | None = setting(None, "The key of that certificate.", shown='"hub.key"')
-    keepalive_seconds: int = setting(
-        15,
-        "The broker calls the hub offline after one and a half times this silence.",
-        minimum=5,
-        maximum=600,
-    )
-
-    def __post_init__(self) -> None:
-        if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("cert_file and key_file go together")
-        if self.cert_file is not None and self.ca_file is None:
-            raise ValueError("cert_file needs ca_file")
-        if self.password_file is not None and not self.username:
-            raise ValueError("password_file needs username")
 
 
 @dataclass(frozen=True)
@@ -120,27 +87,12 @@ class HubSettings:
 
 
 def load(path: Path) -> HubSettings:
-    """The settings in the file ``path``, with relative paths made to start at its folder.
+    """The settings in the file ``path``; relative paths start at its folder.
 
     Raises:
         SettingsError: no such file, not TOML, or a key or value that is wrong.
     """
-    read = settings.load(path, HubSettings)
-    folder = path.resolve().parent
-    return dataclasses.replace(
-        read,
-        state_folder=folder / read.state_folder,
-        store=_anchored(read.store, folder),
-        broker=_anchored(read.broker, folder),
-    )
-
-
-def _anchored(part: Part, folder: Path) -> Part:
-    values = {f.name: getattr(part, f.name) for f in dataclasses.fields(part)}
-    paths: dict[str, Any] = {
-        name: folder / value for name, value in values.items() if isinstance(value, Path)
-    }
-    return dataclasses.replace(part, **paths)
+    return settings.load(path, HubSettings)
 
 
 def example() -> str:

@@ -25,11 +25,12 @@ from types import FrameType
 from tocsin_node import health
 from tocsin_node.bundle import load_bundle
 from tocsin_node.capture import Source, open_source
-from tocsin_node.link import Identity, Link, read_password, tls_context
+from tocsin_node.link import Identity, Link
 from tocsin_node.outbox import Outbox
 from tocsin_node.pipeline import Detected, Pipeline
 from tocsin_node.reporter import Place, Reporter, Times, told_level
 from tocsin_node.settings import NodeSettings
+from tocsin_shared.broker import make_client
 from tocsin_shared.classifier import Classifier
 from tocsin_shared.errors import DecodeError, TocsinError, UnavailableError
 from tocsin_shared.events import Heartbeat, MicState, NodeBorn
@@ -234,8 +235,9 @@ def build(settings: NodeSettings) -> Agent:
     Raises:
         TocsinError: a part of the settings cannot be used: bundle, rule, source, certificate, password.
     """
-    read_password(settings.broker)
-    tls_context(settings.broker)
+    make_client(
+        settings.broker, settings.node
+    )  # whatever is wrong with its files is said before anything runs
     model = settings.model
     classifier = load_bundle(model.bundle, model.variant, model.threads)
     pipeline = Pipeline(classifier, model.hop_seconds)

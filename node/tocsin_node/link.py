@@ -11,8 +11,6 @@ hears; :meth:`Link.run_sender` sends. Neither ends before ``stop`` is set.
 import contextlib
 import logging
 import random
-import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -21,15 +19,12 @@ from typing import Any
 
 import msgspec
 from paho.mqtt import client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from tocsin_node.delivery import Batch, Delivery
 from tocsin_node.outbox import Outbox
 from tocsin_node.outbox_table import Row
-from tocsin_node.settings import BrokerSettings
+from tocsin_shared.broker import BrokerSettings, connect_options, make_client
 from tocsin_shared.codec import decode, encode
 from tocsin_shared.errors import DecodeError, SettingsError
 from tocsin_shared.events import (
@@ -44,8 +39,6 @@ from tocsin_shared.events import (
 )
 from tocsin_shared.topics import HUB_STATE, node_topic
 
-SESSION_SECONDS = 86_400
-"""The broker keeps what it has for this node for a day."""
 CONNECT_SECONDS = 5.0
 SETTLE_SECONDS = 30.0
 """A connection that lasted this long lets the next wait begin at the shortest again."""
@@ -168,7 +161,7 @@ class Link:
         self._answered = False
         try:
             client = self._fresh_client()
-            self._connect(client)
+            client.connect(**connect_options(self._settings))
             while not stop.is_set() and client.loop(timeout=_IDLE_SECONDS) == mqtt.MQTT_ERR_SUCCESS:
                 pass
             if not self._answered and not stop.is_set():
@@ -184,37 +177,17 @@ class Link:
                 self._changed.notify_all()
 
     def _fresh_client(self) -> mqtt.Client:
-        modern = self._settings.protocol == "5"
-        client = mqtt.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=self._identity.node,
-            protocol=MQTTProtocolVersion.MQTTv5 if modern else MQTTProtocolVersion.MQTTv311,
-            clean_session=None if modern else False,
-            reconnect_on_failure=False,
-        )
+        client = make_client(self._settings, self._identity.node, reconnect=False)
         client.connect_timeout = CONNECT_SECONDS
         client.will_set(
             self._topic("conn"), self._presence(Presence.OFFLINE, self._session + 1), qos=1, retain=True
         )
-        if self._settings.username:
-            client.username_pw_set(self._settings.username, read_password(self._settings))
-        if (context := tls_context(self._settings)) is not None:
-            client.tls_set_context(context)
-        client.on_socket_open = _send_without_delay
         client.on_socket_register_write = _left_to_the_network_thread
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
         client.on_message = self._on_message
         return client
-
-    def _connect(self, client: mqtt.Client) -> None:
-        options: dict[str, Any] = {}
-        if self._settings.protocol == "5":
-            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-            properties.SessionExpiryInterval = SESSION_SECONDS
-            options = {"clean_start": False, "properties": properties}
-        client.connect(self._settings.host, self._settings.port, self._settings.keepalive_seconds, **options)
 
     def _due(self) -> tuple[mqtt.Client | None, Batch | None]:
         now = time.monotonic()
@@ -350,48 +323,7 @@ class Link:
         return node_topic(self._identity.node, kind, rest)
 
 
-def read_password(settings: BrokerSettings) -> str | None:
-    """The password, without the line's end, or ``None`` for none.
-
-    Raises:
-        SettingsError: the file cannot be read.
-    """
-    if settings.password_file is None:
-        return None
-    try:
-        return settings.password_file.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeError) as error:
-        raise SettingsError(
-            f"broker.password_file {settings.password_file}: cannot be read: {error}"
-        ) from error
-
-
-def tls_context(settings: BrokerSettings) -> ssl.SSLContext | None:
-    """What TLS needs, or ``None`` where it is not wanted.
-
-    Raises:
-        SettingsError: a certificate or key cannot be read or does not fit.
-    """
-    if settings.ca_file is None:
-        return None
-    try:
-        context = ssl.create_default_context(cafile=settings.ca_file)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if settings.cert_file is not None:
-            context.load_cert_chain(settings.cert_file, settings.key_file)
-    except (OSError, ValueError) as error:
-        files = ", ".join(str(f) for f in (settings.ca_file, settings.cert_file, settings.key_file) if f)
-        raise SettingsError(f"broker: TLS cannot be set up from {files}: {error}") from error
-    return context
-
-
 def _left_to_the_network_thread(_client: mqtt.Client, _data: Any, _opened: Any) -> None:
     # With this set, publish() wakes the network thread instead of writing by itself: a TLS connection
     # bears only one thread at a time.
     return
-
-
-def _send_without_delay(_client: mqtt.Client, _data: Any, opened: Any) -> None:
-    # Nagle's algorithm would hold an alarm back while an earlier packet waits for its acknowledgement.
-    with contextlib.suppress(OSError, AttributeError):
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -3,13 +3,11 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 from tocsin_shared import settings
+from tocsin_shared.broker import BrokerSettings
 from tocsin_shared.events import NODE_ID_PATTERN, ZONE_PATTERN
 from tocsin_shared.settings import setting, table
-
-Part = TypeVar("Part", "SourceSettings", "BrokerSettings", "OutboxSettings")
 
 
 @dataclass(frozen=True)
@@ -60,36 +58,6 @@ class ModelSettings:
 
 
 @dataclass(frozen=True)
-class BrokerSettings:
-    """The MQTT broker through which the hub is reached."""
-
-    host: str = setting("127.0.0.1", "Name or address of the broker.")
-    port: int = setting(1883, "Port of the broker; 8883 is usual with TLS.", minimum=1, maximum=65535)
-    protocol: str = setting("5", "MQTT version; 3.1.1 for brokers that lack 5.", choices=("5", "3.1.1"))
-    username: str = setting("", "User name at the broker; empty for none.")
-    password_file: Path | None = setting(None, "File that holds the password.", shown='"broker-password"')
-    ca_file: Path | None = setting(
-        None, "Certificates that vouch for the broker; given, TLS is used.", shown='"ca.pem"'
-    )
-    cert_file: Path | None = setting(None, "The node's own certificate.", shown='"node.pem"')
-    key_file: Path | None = setting(None, "The key of that certificate.", shown='"node.key"')
-    keepalive_seconds: int = setting(
-        10,
-        "The broker calls the node offline after one and a half times this silence.",
-        minimum=5,
-        maximum=600,
-    )
-
-    def __post_init__(self) -> None:
-        if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("cert_file and key_file go together")
-        if self.cert_file is not None and self.ca_file is None:
-            raise ValueError("cert_file needs ca_file")
-        if self.password_file is not None and not self.username:
-            raise ValueError("password_file needs username")
-
-
-@dataclass(frozen=True)
 class OutboxSettings:
     """Where events wait until the hub has stored them."""
 
@@ -137,34 +105,21 @@ class NodeSettings:
 
 
 def load(path: Path) -> NodeSettings:
-    """The settings in the file ``path``, with relative paths made to start at its folder.
+    """The settings in the file ``path``; relative paths, that of a bundle too, start at its folder.
 
     Raises:
         SettingsError: no such file, not TOML, or a key or value that is wrong.
     """
     read = settings.load(path, NodeSettings)
-    folder = path.resolve().parent
-    model = read.model
-    if is_path(model.bundle):
-        model = dataclasses.replace(model, bundle=str(folder / model.bundle))
-    return dataclasses.replace(
-        read,
-        source=_anchored(read.source, folder),
-        model=model,
-        broker=_anchored(read.broker, folder),
-        outbox=_anchored(read.outbox, folder),
-    )
+    if not is_path(read.model.bundle):
+        return read
+    bundle = str(path.resolve().parent / read.model.bundle)
+    return dataclasses.replace(read, model=dataclasses.replace(read.model, bundle=bundle))
 
 
 def is_path(bundle: str) -> bool:
     """Whether ``bundle`` is meant as a folder and not as the name of a shipped bundle."""
     return "/" in bundle or "." in bundle
-
-
-def _anchored(part: Part, folder: Path) -> Part:
-    values = {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
-    paths: dict[str, Any] = {key: folder / value for key, value in values.items() if isinstance(value, Path)}
-    return dataclasses.replace(part, **paths)
 
 
 def example() -> str:

@@ -63,7 +63,7 @@ def table(kind: type[T], text: str) -> T:
 
 
 def load(path: Path, kind: type[T]) -> T:
-    """The settings of ``kind`` in the TOML file ``path``; relative paths in it are left as they stand.
+    """The settings of ``kind`` in the TOML file ``path``; relative paths in it start at its folder.
 
     Raises:
         SettingsError: no such file, not TOML, or a key or value that is wrong.
@@ -77,12 +77,24 @@ def load(path: Path, kind: type[T]) -> T:
         raise SettingsError(f"{path}: the settings are not UTF-8 text") from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path}: not valid TOML: {error}") from error
-    return _Reader(str(path), text).table(document, kind, ())
+    return _anchored(_Reader(str(path), text).table(document, kind, ()), path.resolve().parent)
 
 
 def from_mapping(document: dict[str, Any], kind: type[T], source: str) -> T:
     """As :func:`load`, for a document that is at hand; ``source`` names it in errors."""
     return _Reader(source, "").table(document, kind, ())
+
+
+def _anchored(part: T, folder: Path) -> T:
+    changes: dict[str, Any] = {}
+    for spec in dataclasses.fields(part):  # type: ignore[arg-type]
+        value = getattr(part, spec.name)
+        if isinstance(value, Path):
+            changes[spec.name] = folder / value
+        elif dataclasses.is_dataclass(value):
+            changes[spec.name] = _anchored(value, folder)
+    made: T = dataclasses.replace(part, **changes)  # type: ignore[type-var]
+    return made
 
 
 class _Reader:

@@ -10,8 +10,9 @@ from tests.hub.parts import log_in, login_path
 from tocsin_hub import auth
 from tocsin_hub.auth import SESSION_DAYS, make_login_link, secret_key
 from tocsin_hub.root import Hub, build
-from tocsin_hub.settings import BrokerSettings, HubSettings, WebSettings
+from tocsin_hub.settings import HubSettings, WebSettings
 from tocsin_hub.times import now_us
+from tocsin_shared.broker import BrokerSettings
 from tocsin_shared.errors import UnavailableError
 
 DAY_US = 86_400 * 1_000_000

@@ -12,8 +12,9 @@ from tests.hub.brokers import Node, broker
 from tests.hub.parts import birth, conn, many, ulid, wait_until
 from tests.shared.messages import sound
 from tocsin_hub.root import Hub, build
-from tocsin_hub.settings import BrokerSettings, HubSettings
+from tocsin_hub.settings import HubSettings
 from tocsin_shared import codec
+from tocsin_shared.broker import BrokerSettings, make_client
 from tocsin_shared.errors import SettingsError
 from tocsin_shared.events import EventRef, HubPresence, Presence, SoundDetected
 from tocsin_shared.topics import node_topic
@@ -177,10 +178,10 @@ def test_a_refused_password_is_said_once_and_tried_again(
     [
         ({"username": "hub", "password_file": "none"}, r"password_file: .*none cannot be read"),
         ({"ca_file": "none"}, r"the file .*none does not exist"),
-        ({"ca_file": "junk"}, r"cannot be used together"),
+        ({"ca_file": "junk"}, r"cannot be used for TLS"),
         (
             {"ca_file": "junk", "cert_file": "none", "key_file": "junk"},
-            r"cannot be used together|does not exist",
+            r"cannot be used for TLS|does not exist",
         ),
     ],
 )
@@ -188,8 +189,6 @@ def test_files_that_cannot_be_used_are_named_before_anything_starts(
     tmp_path: Path, broken: dict[str, str], complaint: str
 ) -> None:
     (tmp_path / "junk").write_text("no certificate")
-    from tocsin_hub.link import make_client
-
     fields = {name: tmp_path / value if name.endswith("file") else value for name, value in broken.items()}
     with pytest.raises(SettingsError, match=complaint):
-        make_client(BrokerSettings(**fields))  # type: ignore[arg-type]
+        make_client(BrokerSettings(**fields), "hub")  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from tests.node.events import born, event
 from tests.node.fake_hub import NODE, FakeHub, until
 from tocsin_node.link import Identity, Link
 from tocsin_node.outbox import Outbox
-from tocsin_node.settings import BrokerSettings
+from tocsin_shared.broker import BrokerSettings
 from tocsin_shared.codec import decode, encode
 from tocsin_shared.events import (
     HubPresence,

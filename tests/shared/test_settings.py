@@ -38,7 +38,7 @@ def read(tmp_path: Path, text: str) -> Kitchen:
 def test_defaults_fill_what_is_not_said(tmp_path: Path) -> None:
     """Only required keys must be given; a whole number is good enough for a number."""
     kitchen = read(tmp_path, 'name = "k"\n[oven]\nhop_seconds = 1\nlog = "x"\nnames = ["b", "c"]')
-    assert kitchen == Kitchen("k", Oven(hop_seconds=1.0, log=Path("x"), names=("b", "c")))
+    assert kitchen == Kitchen("k", Oven(hop_seconds=1.0, log=tmp_path / "x", names=("b", "c")))
 
 
 @pytest.mark.parametrize(
