@@ -4,6 +4,7 @@ AI-Hub packs its data sets in zip archives made on Korean Windows, whose names a
 says that they are UTF-8; both come out right.
 """
 
+import errno
 import shutil
 import tarfile
 import tempfile
@@ -60,6 +61,8 @@ def as_file(path: Path, member: str) -> Iterator[Path]:
             _copy(path, member, copy)
             copy.flush()
         except _ERRORS as error:
+            if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise  # the disk for temporary files is full: no fault of the archive
             raise BadInputError(f"{path}:{member}: cannot be read: {error}") from error
         yield Path(copy.name)
 

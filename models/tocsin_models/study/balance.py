@@ -83,18 +83,18 @@ def split_groups(items: Sequence[Item], settings: DataSettings) -> dict[str, Spl
 def _deal_class(
     groups: Counter[str], shares: Mapping[Split, float], where: dict[str, Split], rng: random.Random
 ) -> None:
-    total, given = sum(groups.values()), Counter({split: 0 for split in shares})
+    total, given = sum(groups.values()), Counter(dict.fromkeys(shares, 0))
     for group in groups:
         if group in where:
             given[where[group]] += groups[group]
     order = sorted(set(groups) - set(where))
     rng.shuffle(order)
     # Large groups first: what is left over at the end evens the splits out.
-    for group in sorted(order, key=lambda name: -groups[name]):
-        missing = {split: shares[split] * total - given[split] for split in Split}
+    order.sort(key=lambda name: -groups[name])
+    for number, group in enumerate(order):
         empty = [split for split in Split if given[split] == 0]
-        pool = empty if len(empty) and given.total() > 0 and len(order) <= 3 else list(Split)
-        where[group] = max(pool, key=lambda split: missing[split])
+        pool = empty if len(empty) >= len(order) - number else list(Split)
+        where[group] = max(pool, key=lambda split: shares[split] * total - given[split])
         given[where[group]] += groups[group]
 
 

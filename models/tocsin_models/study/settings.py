@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from tocsin_shared.manifest import FeatureSpec
 from tocsin_shared.settings import setting, table
 
+LEAST_RECORDINGS = 3
+"""One for training, one for validation and one for the test."""
+
 
 @dataclass(frozen=True)
 class DataSettings:
@@ -16,7 +19,9 @@ class DataSettings:
     merge: tuple[str, ...] = setting(
         (), "Labels that mean the same, as 'dog_bark = dog'.", pattern=r"[^=]*[^=\s][^=]*=[^=]*[^=\s][^=]*"
     )
-    min_recordings: int = setting(3, "Classes with fewer recordings are left out.", minimum=3)
+    min_recordings: int = setting(
+        LEAST_RECORDINGS, "Classes with fewer recordings are left out.", minimum=LEAST_RECORDINGS
+    )
     max_recordings: int = setting(
         0, "Most training recordings of one class, chosen at random (under-sampling); 0 for all.", minimum=0
     )

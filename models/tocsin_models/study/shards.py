@@ -126,8 +126,8 @@ def make_shard(order: Order) -> Shard:
             file.write(msgspec.json.encode(shard))
     except OSError as error:
         raise UnavailableError(
-            f"{order.folder}: a shard cannot be written: {error.strerror or error}; make room and run the same "
-            "command again: it goes on where it stopped"
+            f"{order.folder}: a shard cannot be written: {error.strerror or error}; make room and run the "
+            "same command again: it goes on where it stopped"
         ) from error
     return shard
 
@@ -142,10 +142,10 @@ def _fill(file: "IO[bytes]", order: Order) -> tuple[list[Held], list[Problem]]:
             # Sound before a damaged place may be noise: nothing of the recording is kept.
             file.seek(start)
             file.truncate()
-            problems.append(Problem("unreadable", one.name, _reason(error, one)))
+            problems.append(Problem("unreadable", one.name, _reason(error, one), misleads=False))
             continue
         if found.windows == 0:
-            problems.append(Problem("silent", one.name, "holds nothing but digital silence"))
+            problems.append(Problem("silent", one.name, "holds nothing but digital silence", misleads=False))
         held.append(found)
     return held, problems
 
@@ -190,3 +190,19 @@ def whole_file(path: Path) -> "Iterator[IO[bytes]]":
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write(path: Path, content: bytes) -> None:
+    """Put ``content`` at ``path``, whole or not at all.
+
+    Raises:
+        UnavailableError: the disk is full or read-only.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as file:
+            file.write(content)
+    except OSError as error:
+        raise UnavailableError(
+            f"{path}: cannot be written: {error.strerror}; make room and run again"
+        ) from error

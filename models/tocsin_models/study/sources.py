@@ -5,8 +5,8 @@
 ``csv``               ``manifest.csv`` with the columns path, label and group; source and note are optional
 ``esc50``             ``meta/esc50.csv`` and ``audio/`` (Piczak, ESC-50: 2,000 clips, 5 folds)
 ``urbansound8k``      ``metadata/UrbanSound8K.csv`` and ``audio/foldN/`` (Salamon et al., 8,732 clips)
-``aihub``             AI-Hub 71376, sounds of extreme noise environments: ``01.교통수단/01.사람의비언어적소리/…``,
-                      unpacked or in ``TS_…`` and ``VS_…`` archives
+``aihub``             AI-Hub 71376, sounds of extreme noise environments, in folders
+                      ``01.교통수단/01.사람의비언어적소리/…``, unpacked or in ``TS_…`` and ``VS_…`` archives
 ====================  ==================================================================================
 
 A label or a row that cannot be used is told, never guessed at.
@@ -118,7 +118,7 @@ _AIHUB_PART = re.compile(r"(TS|VS)_")
 def _is_aihub(path: Path) -> bool:
     name = unicodedata.normalize("NFC", path.name)
     if path.is_dir():
-        return bool(_AIHUB_TOP.match(name))
+        return bool(_AIHUB_TOP.match(_AIHUB_PART.sub("", name)))
     return bool(_AIHUB_PART.match(name)) and name.lower().endswith(ARCHIVES)
 
 
@@ -250,7 +250,7 @@ def _inside(root: Path, name: str, place: str, problems: list[Problem]) -> Path 
         problems.append(Problem("row", place, f"the path {name!r} leads out of the data set"))
         return None
     if not path.is_file():
-        problems.append(Problem("missing", place, f"there is no file {name!r}"))
+        problems.append(Problem("missing", place, f"there is no file {name!r}", misleads=False))
         return None
     return path
 

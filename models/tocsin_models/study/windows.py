@@ -32,4 +32,5 @@ def windows(blocks: Iterable[Samples], spec: FeatureSpec, stride_frames: int) ->
 def is_silent(window: Frames, spec: FeatureSpec) -> bool:
     """Whether ``window`` holds nothing but digital silence, as data sets use to fill clips up."""
     silence = (np.log(spec.log_offset) - spec.mean) / spec.scale
-    return float(window.max()) <= np.clip(silence, spec.clip_low, spec.clip_high) + SILENCE_MARGIN
+    floor = float(np.clip(silence, spec.clip_low, spec.clip_high))
+    return float(window.max()) <= floor + SILENCE_MARGIN
