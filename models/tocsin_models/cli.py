@@ -1,10 +1,11 @@
-"""``tocsin models``: make a bundle, measure one. Heavy packages are imported by what needs them only."""
+"""``tocsin models``: bundles and the study. Heavy packages are imported by what needs them only."""
 
 import argparse
 import re
 import sys
 from pathlib import Path
 
+from tocsin_models.study import cli as study
 from tocsin_shared.errors import BadInputError, BundleError, UnavailableError
 
 STEPS = ("train", "quantize", "bundle")
@@ -26,19 +27,16 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tocsin models", description="Make and measure sound models.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for name, help_text in (
-        ("make", "recordings and made sounds → a bundle, in one go; goes on where it was stopped"),
-        ("train", "as make, up to the trained weights"),
-        ("quantize", "as make, up to the tflite files"),
-        ("bundle", "as make; for a run that is trained and quantized"),
-    ):
-        _add_making(commands.add_parser(name, help=help_text, description=help_text), name)
+    make_help = "recordings and made sounds → a bundle, in one go; goes on where it was stopped"
+    _add_making(commands.add_parser("make", help=make_help, description=make_help))
+    for name, help_text in study.COMMANDS.items():
+        study.add_command(commands.add_parser(name, help=help_text, description=help_text), name)
     _add_evaluate(commands.add_parser("evaluate", help="hits and false alarms of a bundle"))
     _add_speed(commands.add_parser("speed", help="time of one window through each variant, one thread"))
     return parser
 
 
-def _add_making(parser: argparse.ArgumentParser, name: str) -> None:
+def _add_making(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         type=Path,
@@ -51,7 +49,8 @@ def _add_making(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2, help="threads to train with")
     parser.add_argument("--quick", action="store_true", help="tiny, to try the way; good for nothing else")
-    parser.set_defaults(run_command=_make, until="bundle" if name == "make" else name)
+    parser.add_argument("--until", choices=STEPS, default=STEPS[-1], help="stop after this step")
+    parser.set_defaults(run_command=_make)
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:

@@ -70,12 +70,12 @@ def test_a_run_goes_on_where_it_was_and_refuses_other_settings(
     bundle, run = made
     weights = (run / "float.weights.h5").stat().st_mtime_ns
     (run / "full-int8.tflite").unlink()
-    assert main(["quantize", "--quick", "--out", str(bundle), "--run", str(run)]) == 0
+    assert main(["make", "--until", "quantize", "--quick", "--out", str(bundle), "--run", str(run)]) == 0
     assert (run / "full-int8.tflite").exists()
     assert (run / "float.weights.h5").stat().st_mtime_ns == weights
     assert "training" not in capsys.readouterr().err
     with pytest.raises(BadInputError, match="holds a run with other settings"):
-        main(["train", "--quick", "--seed", "2", "--out", str(bundle), "--run", str(run)])
+        main(["make", "--until", "train", "--quick", "--seed", "2", "--out", str(bundle), "--run", str(run)])
     assert json.loads((run / "run.json").read_text(encoding="utf-8"))["seed"] == 1
 
 
