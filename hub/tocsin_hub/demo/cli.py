@@ -128,7 +128,8 @@ class _Demo:
     def _script(self) -> list[Cue]:
         rng = random.Random(self._seed)  # noqa: S311  # a demo's dice need not be secret
         if self._options.audio:
-            cues = script_of_recordings(rng, recordings(self._options.audio), self._seconds)
+            files = recordings(self._options.audio, _say_left_out)
+            cues = script_of_recordings(rng, files, self._seconds)
         else:
             cues = write_script(rng, self._options.sounds, self._seconds)
         if not cues:
@@ -181,6 +182,10 @@ class _Demo:
         }
 
 
+def _say_left_out(why: str) -> None:
+    print(f"left out: {why}")
+
+
 def _say_shown(at: float, event: dict[str, Any]) -> None:
     sound = f"may be {event['label']} ({event['score']:.0%})"
     print(f"{_clock(at)}  shown   {event['room']}: {sound}", flush=True)
@@ -202,7 +207,7 @@ def _prepared(script: list[Cue], rng: np.random.Generator) -> Iterator[Prepared]
         try:
             yield prepare(cue, rng)
         except BadInputError as error:
-            print(f"left out: {error}")
+            _say_left_out(str(error))
 
 
 def _wait_for_rooms(site: Site, dashboard: Dashboard) -> None:

@@ -114,8 +114,8 @@ def to_pcm(samples: Samples) -> bytes:
     return (np.clip(samples, -1.0, 1.0) * 32767.0).astype("<i2").tobytes()
 
 
-def recordings(folder: Path) -> list[tuple[Path, float]]:
-    """Sound files of ``folder`` with their lengths in seconds; those that cannot be read are left out.
+def recordings(folder: Path, on_broken: Callable[[str], None]) -> list[tuple[Path, float]]:
+    """Sound files of ``folder`` with their lengths in seconds; ``on_broken`` is told of unreadable ones.
 
     Raises:
         AudioError: no such folder, or no sound file in it.
@@ -124,6 +124,6 @@ def recordings(folder: Path) -> list[tuple[Path, float]]:
     for path in sound_files(folder):
         try:
             found.append((path, soundfile.info(path).duration))
-        except soundfile.SoundFileError:
-            continue
+        except soundfile.LibsndfileError as error:
+            on_broken(f"{path}: {error.error_string}")
     return found
