@@ -11,6 +11,7 @@ from tocsin_models.corpus import Split
 from tocsin_models.study.prepare import Prepared, shards_of
 from tocsin_models.study.shards import Shard
 from tocsin_models.train import blot
+from tocsin_shared.manifest import FeatureSpec
 
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
@@ -96,6 +97,18 @@ def epoch_plan(
         parts.append(together[rng.permutation(len(together))])
     places = np.concatenate(parts) if parts else np.empty((0, 2), dtype=np.int64)
     return [places[start : start + batch] for start in range(0, len(places) - batch + 1, batch)]
+
+
+def at_other_levels(frames: Floats, level_db: float, spec: FeatureSpec, rng: np.random.Generator) -> Floats:
+    """The features that each window would have if its sound were louder or softer by up to ``level_db``.
+
+    Exact but for values that were clipped: the logarithm is taken back, and ``log_offset`` with it.
+    """
+    gain = 10.0 ** (rng.uniform(-level_db, level_db, (len(frames), 1, 1, 1)) / 20.0)
+    mel = np.maximum(np.exp(frames * spec.scale + spec.mean) - spec.log_offset, 0.0) * gain
+    scaled = (np.log(mel + spec.log_offset) - spec.mean) / spec.scale
+    changed: Floats = np.clip(scaled, spec.clip_low, spec.clip_high).astype(np.float32)
+    return changed
 
 
 def augmented(

@@ -30,6 +30,7 @@ def resnet(settings: NetworkSettings, features: FeatureSpec, classes: int, batch
 
 
 def _block(x: Any, width: int, stride: int, name: str) -> Any:
+    """Begins as if it were not there (arXiv 1706.02677): the network is shallow while it knows nothing."""
     import keras  # noqa: PLC0415
 
     short = x
@@ -37,11 +38,13 @@ def _block(x: Any, width: int, stride: int, name: str) -> Any:
         short = _convolved(x, 4 * width, 1, stride, f"{name}_short", relu=False)
     y = _convolved(x, width, 1, 1, f"{name}_narrow")
     y = _convolved(y, width, 3, stride, f"{name}_middle")
-    y = _convolved(y, 4 * width, 1, 1, f"{name}_wide", relu=False)
+    y = _convolved(y, 4 * width, 1, 1, f"{name}_wide", relu=False, scale="zeros")
     return keras.layers.ReLU(name=f"{name}_relu")(keras.layers.Add(name=f"{name}_add")([short, y]))
 
 
-def _convolved(x: Any, channels: int, size: int, stride: int, name: str, *, relu: bool = True) -> Any:
+def _convolved(
+    x: Any, channels: int, size: int, stride: int, name: str, *, relu: bool = True, scale: str = "ones"
+) -> Any:
     import keras  # noqa: PLC0415
 
     x = keras.layers.Conv2D(
@@ -53,5 +56,7 @@ def _convolved(x: Any, channels: int, size: int, stride: int, name: str, *, relu
         kernel_initializer="he_normal",
         name=f"{name}_conv",
     )(x)
-    x = keras.layers.BatchNormalization(momentum=MOMENTUM, epsilon=1e-5, name=f"{name}_norm")(x)
+    x = keras.layers.BatchNormalization(
+        momentum=MOMENTUM, epsilon=1e-5, gamma_initializer=scale, name=f"{name}_norm"
+    )(x)
     return keras.layers.ReLU(name=f"{name}_relu")(x) if relu else x

@@ -58,6 +58,15 @@ class FeatureSettings:
     mel_bands: int = setting(64, "Mel bands.", minimum=8, maximum=256)
     mel_low_hz: float = setting(125.0, "Lower edge of the lowest band.", minimum=0.0, maximum=4_000.0)
     mel_high_hz: float = setting(7_500.0, "Upper edge of the highest band.", minimum=500.0, maximum=8_000.0)
+    mean: float = setting(
+        -3.0,
+        "Subtracted from the logarithms; longer frames are louder and need more.",
+        minimum=-10.0,
+        maximum=10.0,
+    )
+    scale: float = setting(
+        2.0, "Divides them; what then lies outside −2 to 4 is cut.", minimum=0.1, maximum=10.0
+    )
 
     def __post_init__(self) -> None:
         """Refuse a window or a stride that is no whole number of frames."""
@@ -83,6 +92,8 @@ class FeatureSettings:
             mel_bands=self.mel_bands,
             mel_low_hz=self.mel_low_hz,
             mel_high_hz=self.mel_high_hz,
+            mean=self.mean,
+            scale=self.scale,
             window_frames=round(self.window_seconds * 1e3 / self.hop_ms),
         )
 
@@ -125,6 +136,9 @@ class TrainingSettings:
     smoothing: float = setting(0.1, "Label smoothing.", minimum=0.0, maximum=0.5)
     mixup: float = setting(
         0.2, "Parameter of the beta distribution of mixup; 0 for none.", minimum=0.0, maximum=2.0
+    )
+    level_db: float = setting(
+        10.0, "Windows are made louder or softer by up to this much.", minimum=0.0, maximum=40.0
     )
     largest_weight: float = setting(5.0, "Cap of the class weights, as a multiple of the mean.", minimum=1.0)
     buffer_shards: int = setting(8, "Shards whose windows are shuffled together.", minimum=1, maximum=4_096)

@@ -16,7 +16,7 @@ import numpy as np
 from tocsin_models.corpus import Split
 from tocsin_models.study.balance import class_weights
 from tocsin_models.study.prepare import Prepared, read_prepared
-from tocsin_models.study.reading import Floats, Places, Store, augmented, epoch_plan
+from tocsin_models.study.reading import Floats, Places, Store, at_other_levels, augmented, epoch_plan
 from tocsin_models.study.resnet import resnet
 from tocsin_models.study.settings import StudySettings, TrainingSettings
 from tocsin_models.study.shards import write
@@ -63,7 +63,7 @@ def learn(run: Run, tell: Tell) -> History:
     progress = _resumed(run, prepared, steps, tell)
     weights = _weights(prepared, run.settings.training)
     for epoch in range(len(progress.history), run.settings.training.epochs):
-        figures = _epoch(progress.model, train, run.settings.training, weights, epoch)
+        figures = _epoch(progress.model, train, run.settings, weights, epoch)
         loss, accuracy = validated(progress.model, validation)
         progress.history.append({**figures, "validation_loss": loss, "validation_accuracy": accuracy})
         _save(run, progress)
@@ -144,13 +144,12 @@ def _resumed(run: Run, prepared: Prepared, steps: int, tell: Tell) -> Progress:
     return Progress(model, history)
 
 
-def _epoch(
-    model: Any, train: Store, settings: TrainingSettings, weights: Floats, epoch: int
-) -> dict[str, float]:
+def _epoch(model: Any, train: Store, study: StudySettings, weights: Floats, epoch: int) -> dict[str, float]:
+    settings = study.training
     rng = np.random.default_rng([settings.seed, epoch])
     plan = epoch_plan([shard.shape[0] for shard in train.shards], settings.buffer_shards, settings.batch, rng)
     fitted = model.fit(
-        batches(train, plan, weights, settings, rng),
+        batches(train, plan, weights, study, rng),
         steps_per_epoch=len(plan),
         epochs=1,
         verbose=0,
@@ -160,13 +159,15 @@ def _epoch(
 
 
 def batches(
-    train: Store, plan: list[Places], weights: Floats, settings: TrainingSettings, rng: np.random.Generator
+    train: Store, plan: list[Places], weights: Floats, study: StudySettings, rng: np.random.Generator
 ) -> Any:
     """(windows, targets, weights) of every batch of ``plan``, as Keras takes them from a generator."""
+    settings, spec = study.training, study.features.spec
     labels, eye = train.labels(), np.eye(len(train.classes), dtype=np.float32)
     for places in plan:
         targets = eye[[labels[shard][row] for shard, row in places]]
-        frames, targets = augmented(train.read(places), targets, settings.mixup, rng)
+        frames = at_other_levels(train.read(places), settings.level_db, spec, rng)
+        frames, targets = augmented(frames, targets, settings.mixup, rng)
         yield frames, targets, targets @ weights
 
 

@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.models.study import trees
 from tocsin_models.study.metrics import averages, by_recording, confusion, intervals
-from tocsin_models.study.reading import augmented, epoch_plan
+from tocsin_models.study.reading import at_other_levels, augmented, epoch_plan
+from tocsin_shared.features import log_mel
+from tocsin_shared.manifest import FeatureSpec
 
 
 def test_averages_count_each_class_the_same() -> None:
@@ -63,6 +66,17 @@ def test_an_epoch_sees_every_window_once_but_for_the_rest(
     assert len(set(seen)) == len(seen) == sum(sizes) // batch * batch
     assert all(len(places) == batch for places in plan)
     assert all(0 <= row < sizes[shard] for shard, row in seen)
+
+
+def test_features_at_another_level_are_those_of_the_louder_sound() -> None:
+    spec = FeatureSpec(mel_bands=16)
+    samples = trees.tone(700.0, 0.5) * np.float32(0.1)
+    frames = log_mel(samples, spec)[None, ..., None]
+    rng, same = np.random.default_rng(5), np.random.default_rng(5)
+    changed = at_other_levels(frames, 12.0, spec, rng)
+    gain = 10.0 ** (same.uniform(-12.0, 12.0, (1, 1, 1, 1)).item() / 20.0)
+    np.testing.assert_allclose(changed[0, ..., 0], log_mel(samples * np.float32(gain), spec), atol=1e-3)
+    np.testing.assert_allclose(at_other_levels(frames, 0.0, spec, rng), frames, atol=1e-3)
 
 
 def test_mixup_mixes_windows_and_targets_alike() -> None:
