@@ -55,9 +55,11 @@ def test_the_contributing_guide_is_short() -> None:
 
 
 def test_constraints_pin_every_direct_dependency() -> None:
-    """Each package that an extra names stands in constraints.txt, with one exact version and no address."""
+    """Each package that an extra names stands in constraints.txt, with an exact version and no address."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = {name: needs for name, needs in project["optional-dependencies"].items() if name != "node-tflite"}
+    extras = {
+        name: needs for name, needs in project["optional-dependencies"].items() if name != "node-tflite"
+    }
     wanted = chain(project["dependencies"], *extras.values())
     names = {re.split(r"[\[>=;<~! ]", one, maxsplit=1)[0].lower() for one in wanted} - {
         "tocsin",
