@@ -219,7 +219,7 @@ def _everything(done: Done) -> str:
     base = {(row.python, row.threads): row.median_ms for row in done.rows if row.variant == BASE}
     rows = [
         [
-            row.variant, row.runtime or "–", str(row.threads), f"{row.size_bytes / 1e6:.2f}",
+            _named(row, done), row.runtime or "–", str(row.threads), f"{row.size_bytes / 1e6:.2f}",
             _number(row.macro_f1, "{:.4f}"), _number(row.cosine, "{:.4f}"), _number(row.median_ms, "{:.2f}"),
             _number(row.p95_ms, "{:.2f}"), _ratio(row.median_ms, base.get((row.python, row.threads))),
             _number(row.load_ms, "{:.0f}"), _number(row.peak_mib, "{:.0f}"), row.failure or "",
@@ -231,8 +231,18 @@ def _everything(done: Done) -> str:
     return "## Every file, runtime and number of threads\n\n" + table(head, rows)
 
 
+def _whole(row: Row, done: Done) -> bool:
+    """Whether the figures of ``row`` are about all windows, and so compare with the others."""
+    return row.windows == max(one.windows or 0 for one in done.rows)
+
+
+def _named(row: Row, done: Done) -> str:
+    few = row.windows is not None and not _whole(row, done)
+    return f"{row.variant} (macro-F1 of {row.windows} windows only)" if few else row.variant
+
+
 def _classes(done: Done) -> str:
-    rows = [row for row in _first(done) if row.f1]
+    rows = [row for row in _first(done) if row.f1 and _whole(row, done)]
     lines = [[name, *(f"{(row.f1 or {})[name]:.3f}" for row in rows)] for name in done.classes]
     return "## F1 of each class\n\n" + table(["class", *(row.variant for row in rows)], lines)
 
@@ -241,11 +251,20 @@ def _broken(done: Done) -> str:
     if not done.broken:
         return "## Mistakes made on purpose\n\nNot measured."
     rows = [
-        [one.mistake, one.variant, f"{one.verdict.macro_f1:.4f}", f"{one.verdict.agreement:.2%}",
+        [one.mistake, one.variant, f"{one.verdict.macro_f1:.4f}",
+         f"{one.verdict.macro_f1 + one.verdict.f1_drop_points / 100.0:.4f}", f"{one.verdict.agreement:.2%}",
          f"{one.verdict.cosine:.4f}", "passes" if one.verdict.passed else "refuses"]
         for one in done.broken
     ]  # fmt: skip
-    head = ["mistake", "file", "macro-F1", "same label", "cosine", "the gate"]
+    head = [
+        "mistake",
+        "file",
+        "macro-F1",
+        "the original on these windows",
+        "same label",
+        "cosine",
+        "the gate",
+    ]
     return "## Mistakes made on purpose\n\n" + table(head, rows)
 
 
@@ -267,7 +286,7 @@ def write_tables(done: Done, out: Path) -> None:
     content = asdict(replace(done, rows=tuple(replace(row, python="") for row in done.rows)))
     write(out / f"{done.name}.json", json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
     write(out / f"{done.name}.csv", _csv(done).encode())
-    shown = [row for row in done.rows if row.macro_f1 is not None]
+    shown = [row for row in done.rows if row.macro_f1 is not None and _whole(row, done)]
     sizes = [(row.variant, row.size_bytes / 1e6, row.macro_f1 or 0.0) for row in shown if not row.python]
     sizes += [(f"study: {name}", megabytes, f1) for name, (megabytes, _, f1) in THE_STUDY.items()]
     plots.scatter(sizes, "size, MB", "Size against F1", out / f"{done.name}-size.png")
