@@ -77,12 +77,12 @@ def load(path: Path, kind: type[T]) -> T:
         raise SettingsError(f"{path}: the settings are not UTF-8 text") from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path}: not valid TOML: {error}") from error
-    return _anchored(_Reader(str(path), text).table(document, kind, ()), path.resolve().parent)
+    return _anchored(_Reader(str(path), text, kind).table(document, kind, ()), path.resolve().parent)
 
 
 def from_mapping(document: dict[str, Any], kind: type[T], source: str) -> T:
     """As :func:`load`, for a document that is at hand; ``source`` names it in errors."""
-    return _Reader(source, "").table(document, kind, ())
+    return _Reader(source, "", kind).table(document, kind, ())
 
 
 def _anchored(part: T, folder: Path) -> T:
@@ -100,8 +100,9 @@ def _anchored(part: T, folder: Path) -> T:
 class _Reader:
     """Builds dataclasses from one document and points at the line of whatever is wrong."""
 
-    def __init__(self, source: str, text: str) -> None:
+    def __init__(self, source: str, text: str, root: type) -> None:
         self._source = source
+        self._everywhere = tuple(_key_paths(root))
         self._lines = text.splitlines()
 
     def table(self, values: dict[str, Any], kind: type[T], at: tuple[str, ...]) -> T:
@@ -109,7 +110,7 @@ class _Reader:
         fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
         for key in values:
             if key not in fields:
-                raise self._error((*at, key), _unknown_key(key, tuple(fields)))
+                raise self._error((*at, key), _unknown_key(key, tuple(fields), self._everywhere))
         read = {}
         for name, spec in fields.items():
             if name in values:
@@ -177,15 +178,38 @@ class _Reader:
         return best
 
 
-def _unknown_key(key: str, known: tuple[str, ...]) -> str:
-    stem = key.removesuffix("_" + key.rsplit("_", 1)[-1]) if key.rsplit("_", 1)[-1] in _UNITS else key
-    same_stem = [name for name in known if re.fullmatch(rf"{re.escape(stem)}_({'|'.join(_UNITS)})", name)]
-    near = same_stem or difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    if near:
-        unit = near[0].rsplit("_", 1)[-1]
-        remark = f" (its unit is {unit})" if same_stem and unit in _UNITS else ""
-        return f"there is no such key; the nearest is {near[0]!r}{remark}"
+def _unknown_key(key: str, known: tuple[str, ...], everywhere: tuple[str, ...]) -> str:
+    """What to say of ``key``, which is not among the ``known`` of its table, or not even ``everywhere``."""
+    for paths, likeness in ((known, 0.5), (everywhere, 0.8)):
+        if (near := _nearest(key, paths, likeness)) is not None:
+            path, unit = near
+            return f"there is no such key; the nearest is {path!r}{unit and f' (its unit is {unit})'}"
     return f"there is no such key; known are {', '.join(known)}"
+
+
+def _nearest(key: str, paths: tuple[str, ...], likeness: float) -> tuple[str, str] | None:
+    """The path whose last name is most like ``key``, and its unit where only that differs."""
+    by_name = {path.rsplit(".", 1)[-1]: path for path in paths}
+    stem, _, unit = key.rpartition("_")
+    stem = stem if unit in _UNITS else key
+    for name, path in by_name.items():
+        if name != key and name.rpartition("_")[0] == stem and name.rpartition("_")[2] in _UNITS:
+            return path, name.rpartition("_")[2]
+    near = difflib.get_close_matches(key, by_name, n=1, cutoff=likeness)
+    return (by_name[near[0]], "") if near else None
+
+
+def _key_paths(kind: type, at: str = "") -> list[str]:
+    """Every key of ``kind`` and its tables, dotted."""
+    hints = get_type_hints(kind)
+    paths: list[str] = []
+    for spec in dataclasses.fields(kind):
+        inner = _without_none(hints[spec.name])
+        if isinstance(inner, type) and dataclasses.is_dataclass(inner):
+            paths += _key_paths(inner, f"{at}{spec.name}.")
+        else:
+            paths.append(at + spec.name)
+    return paths
 
 
 def _number(value: float) -> str:
