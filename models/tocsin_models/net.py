@@ -72,11 +72,6 @@ def _normalised(x: Any, name: str) -> Any:
     return keras.layers.ReLU(name=f"{name}_relu")(x)
 
 
-def parameter_count(model: Any) -> int:
-    """All parameters of ``model``."""
-    return int(model.count_params())
-
-
 def convolutions(net: NetSpec) -> list[str]:
     """Names of the convolutions, without their suffix, from input to output."""
     names = ["stem"]

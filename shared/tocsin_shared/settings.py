@@ -80,11 +80,6 @@ def load(path: Path, kind: type[T]) -> T:
     return _anchored(_Reader(str(path), text, kind).table(document, kind, ()), path.resolve().parent)
 
 
-def from_mapping(document: dict[str, Any], kind: type[T], source: str) -> T:
-    """As :func:`load`, for a document that is at hand; ``source`` names it in errors."""
-    return _Reader(source, "", kind).table(document, kind, ())
-
-
 def _anchored(part: T, folder: Path) -> T:
     changes: dict[str, Any] = {}
     for spec in dataclasses.fields(part):  # type: ignore[arg-type]

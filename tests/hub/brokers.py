@@ -1,7 +1,6 @@
 """Real brokers as child processes, with the little client that plays a node."""
 
 import queue
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,42 +8,19 @@ from pathlib import Path
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from tocsin_hub.demo.broker import free_port, mosquitto_command, running
+from tocsin_hub.demo.broker import embedded_command, free_port, mosquitto_command, running
 from tocsin_shared import codec
 from tocsin_shared.events import EventRef, EventsCommitted
 from tocsin_shared.topics import HUB_STATE, node_topic
 
 MOSQUITTO = "/usr/sbin/mosquitto"
-_LISTENER = """
-[{version}.1]
-name = "{version}-1"
-listen = "127.0.0.1:{port}"
-next_connection_delay_ms = 1
-    [{version}.1.connections]
-    connection_timeout_ms = 60000
-    max_payload_size = 262144
-    max_inflight_count = 100
-    dynamic_filters = true
-"""
-_RUMQTTD = """\
-id = 0
-[router]
-id = 0
-max_connections = 100
-max_outgoing_packet_count = 200
-max_segment_size = 104857600
-max_segment_count = 10
-"""
 
 
 def command(kind: str, folder: Path, port: int, protocol: str) -> list[str]:
     """Command line of a broker: ``embedded`` or ``mosquitto``, listening for ``protocol`` on ``port``."""
     if kind == "mosquitto":
         return mosquitto_command(folder, port, MOSQUITTO)
-    config = folder / "rumqttd.toml"
-    version = "v5" if protocol == "5" else "v4"
-    config.write_text(_RUMQTTD + _LISTENER.format(version=version, port=port), encoding="utf-8")
-    return [sys.executable, "-m", "iotcore", "--config", str(config), "--log-level", "ERROR"]
+    return embedded_command(folder, port, protocol)
 
 
 @contextmanager

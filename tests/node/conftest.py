@@ -4,49 +4,19 @@ import contextlib
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-RUMQTTD = """
-id = 0
-[router]
-id = 0
-max_connections = 100
-max_outgoing_packet_count = 200
-max_segment_size = 104857600
-max_segment_count = 10
-[{table}.1]
-name = "tests"
-listen = "127.0.0.1:{port}"
-next_connection_delay_ms = 1
-    [{table}.1.connections]
-    connection_timeout_ms = 60000
-    max_payload_size = 262144
-    max_inflight_count = 100
-    dynamic_filters = true
-"""
-MOSQUITTO = """
-listener {port} 127.0.0.1
-allow_anonymous true
-max_queued_messages 20000
-user root
-"""
+from tocsin_hub.demo.broker import embedded_command, free_port, mosquitto_command
+
 KINDS = [("mosquitto", "5"), ("mosquitto", "3.1.1"), ("iotcore", "5"), ("iotcore", "3.1.1")]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class BrokerProcess:
-    """One broker on one port that can be killed and started again; it keeps nothing on disk."""
+    """One broker on one port that can be killed and started again; killed, it has saved nothing."""
 
     def __init__(self, kind: str, protocol: str, folder: Path) -> None:
         self.kind = kind
@@ -74,14 +44,10 @@ class BrokerProcess:
             self._process = None
 
     def _command(self) -> list[str]:
-        config = self._folder / f"{self.kind}.toml"  # the embedded broker insists on the suffix
         if self.kind == "mosquitto":
             executable = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-            config.write_text(MOSQUITTO.format(port=self.port))
-            return [executable, "-c", str(config)]
-        table = "v5" if self.protocol == "5" else "v4"
-        config.write_text(RUMQTTD.format(port=self.port, table=table))
-        return [sys.executable, "-m", "iotcore", "--config", str(config), "--log-level", "ERROR"]
+            return mosquitto_command(self._folder, self.port, executable)
+        return embedded_command(self._folder, self.port, self.protocol)
 
 
 @pytest.fixture(params=KINDS, ids="-".join)

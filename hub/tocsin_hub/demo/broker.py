@@ -24,11 +24,11 @@ max_connections = 1000
 max_outgoing_packet_count = 200
 max_segment_size = 104857600
 max_segment_count = 10
-[v5.1]
-name = "v5-1"
+[{version}.1]
+name = "{version}-1"
 listen = "127.0.0.1:{port}"
 next_connection_delay_ms = 1
-    [v5.1.connections]
+    [{version}.1.connections]
     connection_timeout_ms = 60000
     max_payload_size = 262144
     max_inflight_count = 100
@@ -64,10 +64,14 @@ def free_port() -> int:
         return port
 
 
-def embedded_command(folder: Path, port: int) -> list[str]:
-    """Command line of the embedded MQTT 5 broker; writes its configuration into ``folder``."""
+def embedded_command(folder: Path, port: int, protocol: str = "5") -> list[str]:
+    """Command line of the embedded broker; writes its configuration into ``folder``.
+
+    It speaks one version of MQTT on one port: ``protocol`` is ``5`` or ``3.1.1``.
+    """
     config = folder / "broker.toml"
-    config.write_text(_RUMQTTD.format(port=port), encoding="utf-8")
+    version = "v5" if protocol == "5" else "v4"
+    config.write_text(_RUMQTTD.format(version=version, port=port), encoding="utf-8")
     return [sys.executable, "-m", "iotcore", "--config", str(config), "--log-level", "CRITICAL"]
 
 
