@@ -13,12 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from tocsin_models.corpus import Split
-from tocsin_models.study.gate import Verdict, judge
+from tocsin_models.gate import Verdict
+from tocsin_models.study.calibration import calibration
+from tocsin_models.study.gate import judge
 from tocsin_models.study.prepare import read_prepared
 from tocsin_models.study.quantizing import EVERY, Heldout, file_of, measure
 from tocsin_models.study.reading import Floats, Store
 from tocsin_models.study.training import Run, trained
-from tocsin_models.study.variants import calibration, convert
+from tocsin_models.variants import convert
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from tocsin_models.study.quantizing import DIAGNOSTIC, EVERY, Heldout, Measured,
 from tocsin_models.study.reading import Store
 from tocsin_models.study.tables import Comparison, Done, Machine, Row, write_tables
 from tocsin_models.study.training import Run, start_backend, trained
-from tocsin_models.study.variants import VARIANTS
+from tocsin_models.variants import VARIANTS
 from tocsin_shared.errors import UnavailableError
 from tocsin_shared.features import log_mel
 

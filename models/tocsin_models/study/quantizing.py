@@ -17,14 +17,16 @@ from typing import Any
 import numpy as np
 
 from tocsin_models.corpus import Split
-from tocsin_models.study.gate import Verdict, judge
+from tocsin_models.gate import Verdict
+from tocsin_models.study.calibration import calibration
+from tocsin_models.study.gate import judge
 from tocsin_models.study.metrics import Numbers
 from tocsin_models.study.prepare import read_prepared
 from tocsin_models.study.reading import Floats, Store
 from tocsin_models.study.report import keras_logits
 from tocsin_models.study.shards import write
 from tocsin_models.study.training import BEST, Run, start_backend, trained
-from tocsin_models.study.variants import VARIANTS, calibration, convert
+from tocsin_models.variants import VARIANTS, convert
 from tocsin_shared.errors import BadInputError, UnavailableError
 
 INVOKE = Path(__file__).with_name("invoke.py")

@@ -12,6 +12,7 @@ import pytest
 from tests.models.study import trees
 from tocsin_models.corpus import Split
 from tocsin_models.study.ablation import ablation, calibrations
+from tocsin_models.study.calibration import calibration
 from tocsin_models.study.compare import compare
 from tocsin_models.study.gate import judge
 from tocsin_models.study.prepare import Task, prepare, read_prepared
@@ -29,7 +30,7 @@ from tocsin_models.study.settings import (
 from tocsin_models.study.sources import Layout
 from tocsin_models.study.tables import THE_STUDY, Comparison
 from tocsin_models.study.training import Run, learn, trained
-from tocsin_models.study.variants import VARIANTS, calibration, convert
+from tocsin_models.variants import VARIANTS, convert
 from tocsin_shared.errors import BadInputError, UnavailableError
 
 pytestmark = [

@@ -1,7 +1,6 @@
 """Six ways from a Keras network to a tflite file, and the training windows that calibrate them."""
 
 import contextlib
-import hashlib
 import io
 import warnings
 from collections.abc import Iterator
@@ -9,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from tocsin_models.study.reading import Floats, Places, Store
 from tocsin_shared.errors import BadInputError
+
+Floats = npt.NDArray[np.float32]
 
 VARIANTS = ("float32", "float16", "dynamic", "int8", "full-int8", "16x8")
 """As the study has them, and ``16x8`` (16-bit activations), which is slow and only tells whether a loss
@@ -27,23 +28,6 @@ class Calibration:
     """Shape (n, frames, bands, 1); the product's own features, clipped to their fixed range."""
     sha256: str
     """Hash of the list of windows, which with the data names them."""
-
-
-def calibration(train: Store, count: int, seed: int) -> Calibration:
-    """``count`` windows of the training split, as many of each class as there are, in a mixed order."""
-    labels = np.concatenate(train.labels())
-    rng = np.random.default_rng(seed)
-    orders = [list(rng.permutation(np.flatnonzero(labels == one))) for one in range(len(train.classes))]
-    chosen: list[int] = []
-    while len(chosen) < min(count, len(labels)):
-        for order in orders:
-            if order and len(chosen) < count:
-                chosen.append(int(order.pop()))
-    if not chosen:
-        raise BadInputError("there is no training window to calibrate with")
-    places: Places = train.places()[rng.permutation(chosen)]
-    names = [f"{train.shards[shard].name}:{row}" for shard, row in places]
-    return Calibration(train.read(places), hashlib.sha256("\n".join(names).encode()).hexdigest())
 
 
 def convert(model: Any, variant: str, windows: Floats) -> bytes:
