@@ -1,26 +1,30 @@
 """From recordings and made sounds to arrays of windows for one split, always the same for one seed."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, fields
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from tocsin_models.corpus import Clip, ReadReport, Split, read_sounds
-from tocsin_models.recipe import BEDS, DOUBTS, EVENTS, LABELS, RESPONSES, label_of
+from tocsin_models.recipe import BEDS, EVENTS, LABELS, RESPONSES, YAMNET_CLASSES, taught_by
 from tocsin_models.scenes import Pools, SceneSpec, Sound, scene
+from tocsin_models.teacher import CLASSES, Teacher, opinion
 from tocsin_shared.errors import BadInputError
 from tocsin_shared.features import Samples, log_mel
 from tocsin_shared.manifest import FeatureSpec
 from tocsin_shared.synthesis import sound
-from tocsin_shared.synthesis.alarms import continuous_alarm, t4_alarm
+from tocsin_shared.synthesis.alarms import continuous_alarm
 from tocsin_shared.synthesis.decoys import decoy
 from tocsin_shared.synthesis.rooms import room
 
 MADE_SECONDS = 6.0
 """Length of a made sound: more than one period of T3 and of T4."""
 RESPONSE_SECONDS = 2.0
+PIECE_WINDOWS = 250
 Tell = Callable[[str], None]
 
 
@@ -34,6 +38,8 @@ class Windows:
     """Shape (windows, labels)."""
     weights: npt.NDArray[np.float32]
     """Shape (windows, labels); 0 where the target is unknown."""
+    taught: npt.NDArray[np.float16]
+    """What YAMNet hears in each window, shape (windows, 521); (windows, 0) where it was not asked."""
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -53,16 +59,22 @@ def made_pools(per_label: int, rng: np.random.Generator) -> dict[str, list[Sound
 
 
 def _made(label: str, number: int, rng: np.random.Generator) -> Samples:
-    """Of ten smoke alarms two are continuous and two T4, the rest T3."""
-    if label == "smoke_alarm" and number % 10 < 4:
-        return (t4_alarm if number % 2 else continuous_alarm)(MADE_SECONDS, rng)
+    """Of ten smoke alarms three are continuous, as older ones are, the rest T3."""
+    if label == "smoke_alarm" and number % 10 < 3:
+        return continuous_alarm(MADE_SECONDS, rng)
     return sound(label, MADE_SECONDS, rng)
 
 
 def pools_of(
-    clips: Iterable[Clip], per_label: int, rng: np.random.Generator, report: ReadReport, tell: Tell
+    clips: Iterable[Clip],
+    per_label: int,
+    rng: np.random.Generator,
+    report: ReadReport,
+    tell: Tell,
+    *,
+    teacher: Teacher | None = None,
 ) -> Pools:
-    """Pools from the ``clips`` of one split and from made sounds."""
+    """Pools from the ``clips`` of one split and from made sounds; ``teacher`` says what else is in a clip."""
     recorded: dict[str, list[Sound]] = {}
     beds = [Sound("background", room(MADE_SECONDS, rng)) for _ in range(per_label)]
     responses: list[Samples] = []
@@ -70,35 +82,94 @@ def pools_of(
         if clip.label in RESPONSES:
             responses.append(samples[: round(RESPONSE_SECONDS * 16_000)])
             continue
-        heard = Sound(label_of(clip), samples, DOUBTS.get(clip.label, frozenset()))
-        recorded.setdefault(heard.label, []).append(heard)
-        if clip.label in BEDS and heard.label == "background":
-            beds.append(heard)
+        heard = {} if teacher is None else opinion(teacher.scores(samples), YAMNET_CLASSES)
+        label, doubts = taught_by(clip, heard)
+        recorded.setdefault(label, []).append(Sound(label, samples, doubts))
+        if clip.label in BEDS and label == "background":
+            beds.append(recorded[label][-1])
     return Pools(made_pools(per_label, rng), recorded, beds, responses)
 
 
-def draw_windows(
-    pools: Pools, count: int, features: FeatureSpec, rng: np.random.Generator, tell: Tell
-) -> Windows:
-    """``count`` windows of random scenes."""
-    frames = np.empty((count, features.window_frames, features.mel_bands), dtype=np.float16)
-    targets = np.empty((count, len(LABELS)), dtype=np.float32)
-    weights = np.empty_like(targets)
-    spec = SceneSpec()
-    for number in range(count):
-        drawn = scene(pools, spec, LABELS, features.window_samples, rng)
-        frames[number] = log_mel(drawn.samples, features)
-        targets[number], weights[number] = drawn.targets, drawn.weights
-        if (number + 1) % 2_000 == 0:
-            tell(f"  {number + 1} of {count} windows")
-    return Windows(frames, targets, weights)
+@dataclass(frozen=True)
+class Draw:
+    """Which windows are to be drawn."""
+
+    count: int
+    features: FeatureSpec
+    seed: tuple[int, ...]
+    """Windows come in pieces of :data:`PIECE_WINDOWS`; each has a generator of its own, from this and its
+    number, so that the same windows come out however many processes share the work."""
+    yamnet: Path | None = None
+    """Where given, YAMNet says what it hears in each window."""
+    jobs: int = 1
+
+
+def draw_windows(pools: Pools, draw: Draw, tell: Tell) -> Windows:
+    """Windows of random scenes."""
+    pieces = [
+        (number, min(PIECE_WINDOWS, draw.count - number * PIECE_WINDOWS))
+        for number in range(-(-draw.count // PIECE_WINDOWS))
+    ]
+    drawn = []
+    for number, piece in enumerate(_Piece.mapped(pools, draw, pieces), start=1):
+        drawn.append(piece)
+        if number % 8 == 0:
+            tell(f"  {number * PIECE_WINDOWS} of {draw.count} windows")
+    return Windows(
+        *(
+            np.concatenate([getattr(piece, name) for piece in drawn])
+            for name in ("frames", "targets", "weights", "taught")
+        )
+    )
+
+
+class _Piece:
+    """What a process that draws has in its memory: children of a fork share it."""
+
+    pools: Pools
+    draw: Draw
+    teacher: Teacher | None = None
+
+    @classmethod
+    def mapped(cls, pools: Pools, draw: Draw, pieces: Sequence[tuple[int, int]]) -> Iterator[Windows]:
+        """The ``pieces`` in their order."""
+        cls.pools, cls.draw = pools, draw
+        if draw.jobs == 1:
+            cls.start()
+            yield from map(cls.drawn, pieces)
+            return
+        # The pools are hundreds of megabytes: children inherit them instead of being sent a copy each.
+        with ProcessPoolExecutor(draw.jobs, get_context("fork"), initializer=cls.start) as executor:
+            yield from executor.map(cls.drawn, pieces)
+
+    @classmethod
+    def start(cls) -> None:
+        """An interpreter is not to be shared by processes: each has its own."""
+        cls.teacher = None if cls.draw.yamnet is None else Teacher(cls.draw.yamnet)
+
+    @classmethod
+    def drawn(cls, piece: tuple[int, int]) -> Windows:
+        """One piece."""
+        (number, count), features, spec = piece, cls.draw.features, SceneSpec()
+        rng = np.random.default_rng([*cls.draw.seed, number])
+        frames = np.empty((count, features.window_frames, features.mel_bands), dtype=np.float16)
+        targets = np.empty((count, len(LABELS)), dtype=np.float32)
+        weights = np.empty_like(targets)
+        taught = np.empty((count, CLASSES if cls.teacher else 0), dtype=np.float16)
+        for row in range(count):
+            one = scene(cls.pools, spec, LABELS, features.window_samples, rng)
+            frames[row] = log_mel(one.samples, features)
+            targets[row], weights[row] = one.targets, one.weights
+            if cls.teacher is not None:
+                taught[row] = cls.teacher.scores(one.samples).mean(axis=0)
+        return Windows(frames, targets, weights, taught)
 
 
 def save_windows(windows: Windows, path: Path) -> None:
     """Write ``windows`` to ``path``, whole or not at all."""
     temporary = path.with_suffix(".part")
     with temporary.open("wb") as file:
-        np.savez(file, frames=windows.frames, targets=windows.targets, weights=windows.weights)
+        np.savez(file, **vars(windows))
     temporary.replace(path)
 
 
@@ -110,9 +181,15 @@ def load_windows(path: Path) -> Windows:
     """
     try:
         with np.load(path) as file:
-            return Windows(file["frames"], file["targets"], file["weights"])
+            return Windows(file["frames"], file["targets"], file["weights"], file["taught"])
     except (OSError, ValueError, KeyError) as error:
         raise BadInputError(f"{path}: not a file of windows; delete it to make it again: {error}") from error
+
+
+def joined(first: Windows, second: Windows) -> Windows:
+    """The windows of both."""
+    names = [each.name for each in fields(Windows)]
+    return Windows(*(np.concatenate([getattr(first, name), getattr(second, name)]) for name in names))
 
 
 def balanced(windows: Windows, count: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:

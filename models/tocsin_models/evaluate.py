@@ -107,7 +107,7 @@ def told(quiet: Sequence[Scored], classifier: Classifier) -> dict[str, int]:
     counts = dict.fromkeys(TOLD, 0)
     for stream in quiet:
         for one in detections(stream, classifier.manifest.labels):
-            counts[one.label] += 1
+            counts[one.label] += one.label not in stream.doubts
     return counts
 
 

@@ -10,6 +10,11 @@ import numpy.typing as npt
 Scores = npt.NDArray[np.float32]
 
 
+def sigmoid(logits: Scores) -> Scores:
+    """Scores between 0 and 1."""
+    return (1.0 / (1.0 + np.exp(-np.clip(logits, -80.0, 80.0)))).astype(np.float32)
+
+
 @dataclass(frozen=True)
 class WindowFigures:
     """How well a model labels single windows."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from tocsin_models.card import interval, table
 from tocsin_models.corpus import Clip
-from tocsin_models.recipe import EVALUATION_NOTE, TOLD, label_of
+from tocsin_models.recipe import EVALUATION_FOLDS, TOLD, label_of
 from tocsin_shared.errors import BadInputError, UnavailableError
 
 TIMEOUT_SECONDS = 1_800
@@ -44,7 +44,7 @@ def chosen(clips: Sequence[Clip], seed: int) -> list[tuple[str, str, Clip]]:
     alarms = [
         (f"{clip.label} ({clip.source})", label_of(clip), clip)
         for clip in clips
-        if label_of(clip) in TOLD and (clip.note == EVALUATION_NOTE or clip.source == "icu_alarm")
+        if label_of(clip) in TOLD and (clip.note == EVALUATION_FOLDS["esc50_union"] or clip.source == "icu_alarm")
     ]
     rng = np.random.default_rng(seed)
     negatives: list[tuple[str, str, Clip]] = []
@@ -62,7 +62,7 @@ def _negative_kind(clip: Clip) -> str | None:
         return "interface sounds"
     if clip.group == "ast_ru":
         return "speech"
-    other = clip.note == EVALUATION_NOTE and label_of(clip) == "background"
+    other = clip.note == EVALUATION_FOLDS["esc50_union"] and label_of(clip) == "background"
     return "fold 4 of ESC-50, other classes" if other else None
 
 

@@ -6,8 +6,8 @@ folder also holds the settings; other settings need another folder.
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,19 +19,40 @@ from tocsin_models import recipe
 from tocsin_models.bundle import GOLDEN_LABELS, misheard, write_bundle, write_whole
 from tocsin_models.card import Origin, card_text
 from tocsin_models.corpus import Clip, ReadReport, Split, read_manifest_csv, read_sounds
-from tocsin_models.dataset import Windows, clips_of, draw_windows, load_windows, pools_of, save_windows
+from tocsin_models.dataset import (
+    Draw,
+    Windows,
+    clips_of,
+    draw_windows,
+    joined,
+    load_windows,
+    pools_of,
+    save_windows,
+)
 from tocsin_models.evaluate import Evaluation, evaluated
+from tocsin_models.gate import Bounds, Verdict
 from tocsin_models.net import NetSpec, read_yamnet
-from tocsin_models.quantize import CALIBRATION_WINDOWS, choose_calibration, float32, full_int8
+from tocsin_models.quantize import (
+    CALIBRATION_WINDOWS,
+    SHIPPED,
+    choose_calibration,
+    files,
+    judged,
+    keras_logits,
+    trained,
+)
 from tocsin_models.rules import calibrated, with_threshold
 from tocsin_models.streams import Scored, made_quiet, recorded_quiet
+from tocsin_models.teacher import Teacher, opinion
 from tocsin_models.train import TrainSpec, save_run, train
 from tocsin_shared.classifier import Classifier
 from tocsin_shared.errors import BadInputError
+from tocsin_shared.features import Samples
 from tocsin_shared.manifest import FeatureSpec, LabelSpec
 
 Tell = Callable[[str], None]
-INT8, FLOAT = "full-int8", "float32"
+FEATURES = FeatureSpec(window_frames=192)
+"""Two of the stretches of 96 frames that YAMNet hears at once: 1.935 s of sound."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +69,16 @@ class Size:
     """Made quiet streams that thresholds are set on, beside the recordings."""
     streams_each: int
     """Made streams of each label in the evaluation."""
+    bounds: Bounds = field(default_factory=Bounds)
+    """What a variant must keep of the network to ship."""
 
 
 FULL = Size(
-    windows={"train": 30_000, "validation": 3_000, "test": 3_000},
+    windows={"train": 48_000, "validation": 4_000, "test": 4_000},
     made_per_label={"train": 300, "validation": 60, "test": 60},
     net=NetSpec(),
     train=TrainSpec(),
-    quiet_seconds=3_600.0,
+    quiet_seconds=7_200.0,
     streams_each=40,
 )
 QUICK = Size(
@@ -65,8 +88,10 @@ QUICK = Size(
     train=TrainSpec(epochs=3, rate=3e-3, batch=32),
     quiet_seconds=60.0,
     streams_each=2,
+    bounds=Bounds(max_f1_drop_points=10.0, min_agreement=0.5, min_cosine=0.9),
 )
-"""For tests: the same way in well under a minute, with a model that is good for nothing."""
+"""For tests: the same way in well under a minute, with a model that is good for nothing, which is why it
+must keep less."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +109,7 @@ class Order:
     seed: int
     size: Size
     threads: int = 2
+    """Threads to train with, and processes that draw windows."""
 
 
 def make(order: Order, until: str, tell: Tell) -> None:
@@ -138,10 +164,15 @@ def _windows_step(order: Order, tell: Tell) -> None:
             continue
         tell(f"{split}: sounds")
         rng, report = np.random.default_rng([order.seed, number]), ReadReport()
-        pools = pools_of(_of_split(order, split), order.size.made_per_label[split], rng, report, tell)
+        teacher = None if order.yamnet is None else Teacher(order.yamnet)
+        each = order.size.made_per_label[split]
+        pools = pools_of(_of_split(order, split), each, rng, report, tell, teacher=teacher)
         report.check()
         tell(f"{split}: {report.read} recordings, windows")
-        save_windows(draw_windows(pools, order.size.windows[split], FeatureSpec(), rng, tell), path)
+        count, seed = order.size.windows[split], (order.seed, 20 + number)
+        save_windows(
+            draw_windows(pools, Draw(count, FEATURES, seed, order.yamnet, order.threads), tell), path
+        )
 
 
 def _load(order: Order, split: Split) -> Windows:
@@ -153,30 +184,55 @@ def _train_step(order: Order, tell: Tell) -> None:
         return
     tell("training")
     spec = replace(order.size.train, seed=order.seed, threads=order.threads)
+    blocks = len(order.size.net.blocks)
     model, history = train(
         _load(order, Split.TRAIN),
         _load(order, Split.VALIDATION),
         net=order.size.net,
-        features=FeatureSpec(),
+        features=FEATURES,
         spec=spec,
-        yamnet=order.yamnet,
+        start=None if order.yamnet is None else read_yamnet(order.yamnet, blocks + 1),
         tell=tell,
     )
     save_run(model, history, spec, order.run)
 
 
 def _quantize_step(order: Order, tell: Tell) -> None:
-    if (order.run / f"{INT8}.tflite").exists():
+    if (order.run / "variants.json").exists():
         return
     tell("quantizing")
-    windows, weights = _load(order, Split.TRAIN), order.run / "float.weights.h5"
-    calibration = choose_calibration(windows, CALIBRATION_WINDOWS, order.seed)
-    plain = float32(weights, order.size.net, FeatureSpec(), len(recipe.LABELS))
-    small = full_int8(weights, order.size.net, FeatureSpec(), windows, calibration)
-    write_whole(order.run / "calibration.sha256", f"{calibration.sha256}\n".encode())
-    write_whole(order.run / f"{FLOAT}.tflite", plain)
-    write_whole(order.run / f"{INT8}.tflite", small)
-    tell(f"  {FLOAT} {len(plain)} bytes, {INT8} {len(small)} bytes")
+    weights, labels = order.run / "float.weights.h5", len(recipe.LABELS)
+    calibration = choose_calibration(_load(order, Split.TRAIN), CALIBRATION_WINDOWS, order.seed)
+    for name, content in files(weights, order.size.net, FEATURES, calibration, labels).items():
+        write_whole(order.run / f"{name}.tflite", content)
+    verdicts = _gate(order, tell)
+    summary = {"calibration_sha256": calibration.sha256, "verdicts": verdicts}
+    write_whole(order.run / "variants.json", msgspec.json.format(msgspec.json.encode(summary), indent=1))
+
+
+def _gate(order: Order, tell: Tell) -> dict[str, Verdict]:
+    """Judge every variant on the windows of validation and test.
+
+    Raises:
+        BadInputError: one of them loses more than it may, so nothing ships.
+    """
+    draft, held = order.run / "draft", joined(_load(order, Split.VALIDATION), _load(order, Split.TEST))
+    _write(order, draft, tuple(with_threshold(label, 0.5) for label in recipe.LABELS), "", ())
+    weights = order.run / "float.weights.h5"
+    model = trained(weights, order.size.net, FEATURES, len(recipe.LABELS), batch=None)
+    verdicts = judged(draft, keras_logits(model, held), held, order.size.bounds)
+    for name, one in verdicts.items():
+        size = (order.run / f"{name}.tflite").stat().st_size
+        tell(
+            f"  {name:10} {size:>11,} bytes, macro-F1 {one.macro_f1:.4f}, "
+            f"same label {one.agreement:.2%}, cosine {one.cosine:.4f}: {'; '.join(one.failures) or 'passed'}"
+        )
+    refused = [name for name, one in verdicts.items() if not one.passed]
+    if refused:
+        raise BadInputError(
+            f"{order.run}: the gate refuses {', '.join(refused)}, so nothing ships; train longer, or on more"
+        )
+    return verdicts
 
 
 def _bundle_step(order: Order, tell: Tell) -> None:
@@ -200,15 +256,18 @@ def _bundle_step(order: Order, tell: Tell) -> None:
 
 def _quiet(order: Order, split: Split, classifier: Classifier, tell: Tell) -> list[Scored]:
     """Streams of ``split`` in which nothing is to be told."""
-    silent = (set(recipe.EVENTS) | recipe.RESPONSES) - {"speech"}
-    clips = [
-        clip
-        for clip in _of_split(order, split)
-        if recipe.label_of(clip) not in silent and clip.label not in recipe.RESPONSES
-    ]
-    sounds = ((clip.path.name, samples) for clip, samples in read_sounds(clips, ReadReport(), tell))
+    teacher = None if order.yamnet is None else Teacher(order.yamnet)
+
+    def recordings() -> Iterator[tuple[str, Samples, frozenset[str]]]:
+        clips = [clip for clip in _of_split(order, split) if clip.label not in recipe.RESPONSES]
+        for clip, samples in read_sounds(clips, ReadReport(), tell):
+            heard = {} if teacher is None else opinion(teacher.scores(samples), recipe.YAMNET_CLASSES)
+            label, doubts = recipe.taught_by(clip, heard)
+            if label not in recipe.TOLD:
+                yield clip.path.name, samples, doubts
+
     rng = np.random.default_rng([order.seed, 10 + list(Split).index(split)])
-    return [*recorded_quiet(sounds, classifier), *made_quiet(order.size.quiet_seconds, rng, classifier)]
+    return [*recorded_quiet(recordings(), classifier), *made_quiet(order.size.quiet_seconds, rng, classifier)]
 
 
 def _evaluated(order: Order, draft: Path, tell: Tell) -> Evaluation:
@@ -233,8 +292,10 @@ def _origin(order: Order) -> Origin:
         clips=tuple(_of_split(order, Split.TRAIN)),
         windows=order.size.windows["train"],
         parameters=int(training["parameters"]),
-        calibration_sha256=(order.run / "calibration.sha256").read_text(encoding="utf-8").strip(),
-        sizes={name: (order.run / f"{name}.tflite").stat().st_size for name in (INT8, FLOAT)},
+        calibration_sha256=json.loads((order.run / "variants.json").read_text(encoding="utf-8"))[
+            "calibration_sha256"
+        ],
+        sizes={name: (order.run / f"{name}.tflite").stat().st_size for name in SHIPPED},
     )
 
 
@@ -250,9 +311,9 @@ def _write(
         name=order.name,
         release=order.release,
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        features=FeatureSpec(),
+        features=FEATURES,
         labels=labels,
-        variants={name: (order.run / f"{name}.tflite").read_bytes() for name in (INT8, FLOAT)},
+        variants={name: (order.run / f"{name}.tflite").read_bytes() for name in SHIPPED},
         card=card,
         seed=order.seed,
         golden_labels=golden,

@@ -2,10 +2,12 @@
 
 Every convolution is followed by batch normalisation and ReLU, both of which the converter folds away;
 channels are multiples of eight; the output is logits, the sigmoid stays outside. The stack is that of
-MobileNet (Howard et al., arXiv 1704.04861) as YAMNet uses it, cut after its seventh layer, so that it
-can start from YAMNet's weights (Apache-2.0): those layers have heard two million recordings.
+MobileNet (Howard et al., arXiv 1704.04861) as YAMNet uses it, so that it can start from YAMNet's weights
+(Apache-2.0), which have heard two million recordings. Where ours is narrower than YAMNet, those channels are
+left out that are the least active; many of YAMNet's last ones are never active at all.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tocsin_models.teacher import CLASSES
 from tocsin_shared.errors import BadInputError
 from tocsin_shared.manifest import FeatureSpec
 
@@ -25,7 +28,10 @@ class NetSpec:
 
     stem: int = 32
     """Channels of the first convolution, 3 × 3 with a stride of 2."""
-    blocks: tuple[tuple[int, int], ...] = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2))
+    blocks: tuple[tuple[int, int], ...] = (
+        *((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)),
+        *((512, 1), (512, 1), (512, 1), (512, 1), (440, 1), (624, 2), (1024, 1)),
+    )
     """(channels, stride) of each depthwise-separable block."""
     dropout: float = 0.3
 
@@ -39,6 +45,16 @@ class Folded:
     bias: Weights
 
 
+@dataclass(frozen=True)
+class Start:
+    """What the network starts from."""
+
+    layers: tuple[Folded, ...]
+    """Convolutions from input to output."""
+    classes: Folded
+    """YAMNet's last layer, from the means of its channels to logits: kernel (1024, 521), bias (521,)."""
+
+
 def build(net: NetSpec, features: FeatureSpec, labels: int, batch: int | None = None) -> Any:
     """A Keras model from windows (batch, window_frames, mel_bands, 1) to logits (batch, labels).
 
@@ -49,6 +65,19 @@ def build(net: NetSpec, features: FeatureSpec, labels: int, batch: int | None = 
 
     layers = keras.layers
     inputs = keras.Input(batch_shape=(batch, features.window_frames, features.mel_bands, 1))
+    x = _body(inputs, net)
+    rows, columns = x.shape[1:3]
+    mean = layers.Flatten(name="mean")(layers.AveragePooling2D((rows, columns))(x))
+    moments = layers.AveragePooling2D((1, columns))(x)
+    peak = layers.Flatten(name="peak")(layers.MaxPooling2D((rows, 1))(moments))
+    pooled = layers.Dropout(net.dropout)(layers.Concatenate()([mean, peak]))
+    return keras.Model(inputs, layers.Dense(labels, name="logits")(pooled))
+
+
+def _body(inputs: Any, net: NetSpec) -> Any:
+    import keras  # noqa: PLC0415
+
+    layers = keras.layers
     x = layers.Conv2D(net.stem, 3, strides=2, padding="same", use_bias=False, name="stem_conv")(inputs)
     x = _normalised(x, "stem")
     for number, (channels, stride) in enumerate(net.blocks, start=2):
@@ -58,11 +87,7 @@ def build(net: NetSpec, features: FeatureSpec, labels: int, batch: int | None = 
         x = _normalised(x, f"layer{number}_depthwise")
         x = layers.Conv2D(channels, 1, use_bias=False, name=f"layer{number}_pointwise_conv")(x)
         x = _normalised(x, f"layer{number}_pointwise")
-    rows, columns = x.shape[1:3]
-    mean = layers.Flatten()(layers.AveragePooling2D((rows, columns))(x))
-    peak = layers.Flatten()(layers.MaxPooling2D((rows, 1))(layers.AveragePooling2D((1, columns))(x)))
-    pooled = layers.Dropout(net.dropout)(layers.Concatenate()([mean, peak]))
-    return keras.Model(inputs, layers.Dense(labels, name="logits")(pooled))
+    return x
 
 
 def _normalised(x: Any, name: str) -> Any:
@@ -80,21 +105,81 @@ def convolutions(net: NetSpec) -> list[str]:
     return names
 
 
-def start_from_yamnet(model: Any, net: NetSpec, features: FeatureSpec, path: Path, windows: Weights) -> None:
-    """Put YAMNet's weights from the float32 TFLite file ``path`` into ``model``.
+def start_from_yamnet(
+    model: Any, net: NetSpec, features: FeatureSpec, start: Start, windows: Weights
+) -> None:
+    """Put the weights of ``start`` into ``model``, whose shape is ``net``.
 
     The file's convolutions have their normalisation folded in. It is unfolded again with the mean and
     variance that ``windows``, shape (n, frames, bands, 1), show at each of them, so that training goes on
     as if the normalisation had never been away; the function that is computed stays the same.
 
     Raises:
-        BadInputError: the file is not YAMNet in float32, or ``net`` does not fit it.
+        BadInputError: ``net`` is wider than YAMNet.
     """
-    folded = read_yamnet(path, len(net.blocks) + 1)
-    folded[0] = _for_scaled_input(folded[0], features)
+    folded = [_for_scaled_input(start.layers[0], features), *start.layers[1:]]
+    folded = _narrowed(folded, net, features, windows)
     for name, layer in zip(convolutions(net), folded, strict=True):
-        _set_exactly(model, name, layer, path)
+        _set_exactly(model, name, layer)
     _unfold(model, convolutions(net), windows)
+
+
+def _narrowed(folded: list[Folded], net: NetSpec, features: FeatureSpec, windows: Weights) -> list[Folded]:
+    """``folded`` without the channels that ``net`` has no room for: the least active of each block.
+
+    A channel matters only as far as the depthwise convolution after it still lets something through, so
+    that is where its activity is read off.
+    """
+    widths = [layer.kernel.shape[-1] for layer in folded[2::2]]
+    wanted = [channels for channels, _ in net.blocks]
+    if any(ours > theirs for ours, theirs in zip(wanted, widths, strict=True)):
+        raise BadInputError(f"blocks of {wanted} channels are wider than those of YAMNet, {widths}")
+    strides = [stride for _, stride in net.blocks]
+    full = NetSpec(net.stem, tuple(zip(widths, strides, strict=True)))
+    model = build(full, features, 1)
+    for name, layer in zip(convolutions(full), folded, strict=True):
+        _set_exactly(model, name, layer)
+    for number, (ours, theirs) in enumerate(zip(wanted, widths, strict=True)):
+        if ours == theirs:
+            continue
+        last = number + 1 == len(wanted)
+        peaks = _peaks(
+            model, f"layer{number + 2}_pointwise" if last else f"layer{number + 3}_depthwise", windows
+        )
+        kept = np.sort(np.argsort(-peaks, kind="stable")[:ours])
+        folded[2 * number + 2] = _of_outputs(folded[2 * number + 2], kept)
+        if not last:
+            after, beyond = folded[2 * number + 3], folded[2 * number + 4]
+            folded[2 * number + 3] = Folded(after.kernel[:, :, kept], after.bias[kept])
+            folded[2 * number + 4] = Folded(beyond.kernel[:, :, kept], beyond.bias)
+    return folded
+
+
+def _peaks(model: Any, name: str, windows: Weights) -> Weights:
+    """Highest activation of every channel after the convolution ``name``."""
+    import keras  # noqa: PLC0415
+
+    tap = keras.Model(model.inputs[0], model.get_layer(f"{name}_relu").output)
+    peaks: Weights = np.asarray(tap.predict(windows, batch_size=32, verbose=0)).max(axis=(0, 1, 2))
+    return peaks
+
+
+def _of_outputs(layer: Folded, kept: npt.NDArray[np.intp]) -> Folded:
+    return Folded(layer.kernel[..., kept], layer.bias[kept])
+
+
+def start_head(model: Any, classes: Folded, numbers: Sequence[Sequence[int]]) -> None:
+    """Let the last layer of ``model`` begin with what YAMNet says of AudioSet's classes.
+
+    ``numbers`` holds for each label the classes that mean the same. Only the means are weighed at first: a
+    label begins with the mean of its classes' weights, one without classes with nothing.
+    """
+    kernel, bias = (np.zeros_like(values) for values in model.get_layer("logits").get_weights())
+    for label, chosen in enumerate(numbers):
+        if chosen:
+            kernel[: len(classes.kernel), label] = classes.kernel[:, list(chosen)].mean(axis=1)
+            bias[label] = classes.bias[list(chosen)].mean()
+    model.get_layer("logits").set_weights([kernel, bias])
 
 
 def _for_scaled_input(first: Folded, features: FeatureSpec) -> Folded:
@@ -103,11 +188,8 @@ def _for_scaled_input(first: Folded, features: FeatureSpec) -> Folded:
     return Folded(first.kernel * np.float32(features.scale), first.bias + shift.astype(np.float32))
 
 
-def _set_exactly(model: Any, name: str, layer: Folded, path: Path) -> None:
+def _set_exactly(model: Any, name: str, layer: Folded) -> None:
     convolution, norm = model.get_layer(f"{name}_conv"), model.get_layer(f"{name}_norm")
-    wanted = tuple(convolution.get_weights()[0].shape)
-    if layer.kernel.shape != wanted:
-        raise BadInputError(f"{path}: {name} has shape {layer.kernel.shape}, but {wanted} is needed")
     convolution.set_weights([layer.kernel])
     zeros = np.zeros_like(layer.bias)
     norm.set_weights([zeros + 1.0, layer.bias, zeros, zeros + 1.0 - norm.epsilon])
@@ -124,8 +206,8 @@ def _unfold(model: Any, names: list[str], windows: Weights) -> None:
         norm.set_weights([np.sqrt(variance + norm.epsilon), bias + mean, mean, variance])
 
 
-def read_yamnet(path: Path, layers: int) -> list[Folded]:
-    """The first ``layers`` layers of YAMNet in the float32 TFLite file ``path``, input first.
+def read_yamnet(path: Path, layers: int) -> Start:
+    """The first ``layers`` layers of YAMNet in the float32 TFLite file ``path``, and its classes.
 
     Raises:
         BadInputError: not a TFLite file, or one without those tensors in float32.
@@ -139,9 +221,20 @@ def read_yamnet(path: Path, layers: int) -> list[Folded]:
         names = ["layer1/conv"]
         for number in range(2, layers + 1):
             names += [f"layer{number}/depthwise_conv", f"layer{number}/pointwise_conv"]
-        return [_folded(interpreter, constants, name) for name in names]
+        found = [_folded(interpreter, constants, name) for name in names]
+        return Start(tuple(found), _classes(interpreter, constants))
     except (ValueError, RuntimeError, KeyError, OSError, IndexError) as error:
         raise BadInputError(f"{path}: not a float32 TFLite file of YAMNet: {error}") from error
+
+
+def _classes(interpreter: Any, constants: dict[str, Any]) -> Folded:
+    found = {
+        tuple(detail["shape"]): detail["index"]
+        for name, detail in constants.items()
+        if name.split(";", maxsplit=1)[0].startswith("yamnet_frames/dense/")
+    }
+    kernel, bias = (interpreter.get_tensor(found[shape]) for shape in ((CLASSES, 1024), (CLASSES,)))
+    return Folded(np.ascontiguousarray(kernel.T, dtype=np.float32), np.asarray(bias, dtype=np.float32))
 
 
 def _folded(interpreter: Any, constants: dict[str, Any], name: str) -> Folded:

@@ -1,80 +1,76 @@
-"""From Keras to TFLite: float32, and full int8 calibrated with the product's own features."""
+"""From the trained network to the files of a bundle, each judged before it may ship."""
 
-import contextlib
 import hashlib
-import io
-import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tocsin_models.dataset import Windows, balanced
+from tocsin_models.figures import Scores, sigmoid, window_figures
+from tocsin_models.gate import Bounds, Verdict, verdict
 from tocsin_models.net import NetSpec, build
-from tocsin_shared.manifest import FeatureSpec
+from tocsin_models.variants import Calibration, convert
+from tocsin_shared.classifier import Classifier
+from tocsin_shared.manifest import FeatureSpec, read_manifest
 
-CALIBRATION_WINDOWS = 600
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """The training windows that showed the converter how far values reach."""
-
-    indices: npt.NDArray[np.intp]
-    sha256: str
-    """Hash of the indices, which together with the seed of the windows names them."""
+SHIPPED = ("full-int8", "int8", "float16", "float32")
+"""Variants of a bundle, the one that a node should prefer first. Dynamic range is left out: networks of
+depthwise convolutions are slower with it than in float."""
+CALIBRATION_WINDOWS = 800
 
 
 def choose_calibration(windows: Windows, count: int, seed: int) -> Calibration:
-    """``count`` training windows, stratified over the labels; at most all there are."""
+    """``count`` training windows, stratified over the labels; at most all there are.
+
+    The hash is that of their indices, which together with the seed of the windows name them.
+    """
     indices = balanced(windows, count, np.random.default_rng(seed))
-    digest = hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest()
-    return Calibration(indices, digest)
+    return Calibration(windows.inputs(indices), hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest())
 
 
-def converted(weights: Path, net: NetSpec, features: FeatureSpec, labels: int) -> Any:
-    """The trained network with a batch of one, as a converter of TensorFlow."""
-    import tensorflow as tf  # noqa: PLC0415
-
-    model = build(net, features, labels, batch=1)
+def trained(weights: Path, net: NetSpec, features: FeatureSpec, labels: int, batch: int | None) -> Any:
+    """The network with the ``weights`` of a run."""
+    model = build(net, features, labels, batch=batch)
     model.load_weights(weights)
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    # Otherwise dense layers become FULLY_CONNECTED version 12, which tflite-runtime 2.14 cannot load.
-    converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-    return converter
+    return model
 
 
-def float32(weights: Path, net: NetSpec, features: FeatureSpec, labels: int) -> bytes:
-    """The plain TFLite file."""
-    return _convert(converted(weights, net, features, labels))
+def files(
+    weights: Path, net: NetSpec, features: FeatureSpec, calibration: Calibration, labels: int
+) -> dict[str, bytes]:
+    """The TFLite file of every variant that ships."""
+    model = trained(weights, net, features, labels, batch=1)
+    return {name: convert(model, name, calibration.windows) for name in SHIPPED}
 
 
-def full_int8(
-    weights: Path, net: NetSpec, features: FeatureSpec, windows: Windows, calibration: Calibration
-) -> bytes:
-    """The TFLite file with int8 weights, activations, input and output."""
-    import tensorflow as tf  # noqa: PLC0415
-
-    converter = converted(weights, net, features, windows.targets.shape[1])
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: _representative(windows, calibration)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = tf.int8
-    converter.inference_output_type = tf.int8
-    return _convert(converter)
+def keras_logits(model: Any, windows: Windows) -> Scores:
+    """Logits of the network for every window, shape (windows, labels)."""
+    pieces = (windows.inputs(slice(at, at + 64)) for at in range(0, len(windows), 64))
+    return np.concatenate([np.asarray(model(piece, training=False)) for piece in pieces])
 
 
-def _convert(converter: Any) -> bytes:
-    # TensorFlow prints every tensor of the model that it saves on the way.
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Statistics for quantized inputs were expected")
-        return bytes(converter.convert())
+def window_logits(classifier: Classifier, windows: Windows) -> Scores:
+    """Logits of one variant for every window, shape (windows, labels)."""
+    rows = [classifier.logits(frames.astype(np.float32)).copy() for frames in windows.frames]
+    return np.array(rows, dtype=np.float32)
 
 
-def _representative(windows: Windows, calibration: Calibration) -> Iterator[list[npt.NDArray[np.float32]]]:
-    for index in calibration.indices:
-        # The converter may look at an array after the next one was asked for: each needs memory of its own.
-        yield [windows.inputs(np.array([index])).copy()]
+def judged(folder: Path, original: Scores, windows: Windows, bounds: Bounds) -> dict[str, Verdict]:
+    """Verdict on every variant of the bundle in ``folder``, over ``windows`` that were not trained on.
+
+    ``original`` holds the logits of the network itself.
+    """
+    manifest = read_manifest(folder)
+
+    def macro_f1(logits: Scores) -> float:
+        scores = sigmoid(logits)
+        return window_figures(scores, windows.targets, windows.weights, manifest.label_names).macro_f1
+
+    best, verdicts = macro_f1(original), {}
+    for variant in manifest.variants:
+        logits = window_logits(Classifier.load(folder, variant.name), windows)
+        verdicts[variant.name] = verdict(
+            logits, original, f1=macro_f1(logits), original_f1=best, bounds=bounds
+        )
+    return verdicts

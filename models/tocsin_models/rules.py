@@ -9,13 +9,17 @@ from collections.abc import Sequence
 import msgspec
 
 from tocsin_models.recipe import LABELS
-from tocsin_models.streams import Scored, detections
+from tocsin_models.streams import Scored, detections, hours
+from tocsin_shared.labels import Severity, severity_of
 from tocsin_shared.manifest import DetectionRule, LabelSpec
 
-GRID = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.965)
+GRID = (
+    *(0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9),
+    *(0.925, 0.94, 0.95, 0.96, 0.97, 0.975, 0.98, 0.985, 0.99),
+)
 OFF_SHARE = 0.6
 """A detection is kept alive by this share of the threshold that began it."""
-ALLOWED_PER_HOUR = 1.0
+ALLOWED_PER_HOUR = {Severity.ALARM: 0.2, Severity.WARNING: 1.0, Severity.NOTICE: 2.0}
 """False detections of one label in an hour of quiet streams: one decoy after another, as no room has them."""
 
 
@@ -33,13 +37,26 @@ def _times(
 
 
 TIMES = {
-    # A 2 s window holds part of a pulse of T3 in any phase; between bursts of T4 more than 4 s pass unheard.
+    # A window holds part of a pulse of T3 in any phase.
     "smoke_alarm": _times(1.5, 2.5, 5.0),
-    "siren": _times(1.5, 2.5, 3.0),
+    # Between bursts of T4 more than 4 s pass unheard.
+    "co_alarm": _times(1.0, 2.5, 7.0),
+    "evacuation_siren": _times(1.5, 2.5, 4.0),
+    "emergency_siren": _times(1.5, 2.5, 3.0),
+    "vehicle_horn": _times(1.0, 2.0, 3.0),
+    "reversing_beeper": _times(2.0, 3.0, 3.0),
     # Over in half a second: a single window must do, and shards that fall later are the same glass.
     "glass_breaking": _times(0.5, 1.0, 2.5, max_seconds=10.0),
-    "vehicle_horn": _times(1.0, 2.0, 3.0),
-    "alarm_beep": _times(1.5, 2.5, 4.0),
+    "gunshot_or_explosion": _times(0.5, 1.0, 3.0, max_seconds=10.0),
+    "scream": _times(1.0, 1.5, 3.0, max_seconds=20.0),
+    "chainsaw_or_power_tool": _times(2.0, 3.0, 4.0),
+    # Bursts of medical equipment come seconds apart.
+    "machine_alarm_beep": _times(1.5, 2.5, 5.0),
+    "engine": _times(3.0, 4.0, 5.0),
+    "dog_bark": _times(1.0, 2.0, 3.0),
+    "crying": _times(1.5, 2.5, 4.0),
+    "phone_or_door_bell": _times(1.0, 2.0, 5.0),
+    "knock": _times(1.0, 2.0, 3.0),
 }
 """Lengths of each label's rule; the thresholds in it are placeholders."""
 
@@ -54,17 +71,17 @@ def with_threshold(label: str, threshold: float) -> LabelSpec:
     )
 
 
-def calibrated(quiet: Sequence[Scored], allowed_per_hour: float = ALLOWED_PER_HOUR) -> tuple[LabelSpec, ...]:
-    """All labels with thresholds that keep the ``quiet`` streams quiet."""
-    length = sum(stream.seconds for stream in quiet) / 3600.0
-    allowed = int(allowed_per_hour * length)
-    return tuple(with_threshold(label, _threshold(label, quiet, allowed)) for label in LABELS)
+def calibrated(quiet: Sequence[Scored]) -> tuple[LabelSpec, ...]:
+    """All labels with thresholds that keep the ``quiet`` streams quiet; see :data:`ALLOWED_PER_HOUR`."""
+    return tuple(with_threshold(label, _threshold(label, quiet)) for label in LABELS)
 
 
-def _threshold(label: str, quiet: Sequence[Scored], allowed: int) -> float:
+def _threshold(label: str, quiet: Sequence[Scored]) -> float:
     if label not in TIMES:
         return GRID[0]
-    quiet_enough = (threshold for threshold in GRID if false_alarms(label, threshold, quiet) <= allowed)
+    known = [stream for stream in quiet if label not in stream.doubts]
+    allowed = int(ALLOWED_PER_HOUR[severity_of(label)] * hours(known))
+    quiet_enough = (threshold for threshold in GRID if false_alarms(label, threshold, known) <= allowed)
     return next(quiet_enough, GRID[-1])
 
 

@@ -18,10 +18,21 @@ Targets = npt.NDArray[np.float32]
 
 ENOUGH_SECONDS = {
     "smoke_alarm": 0.25,
-    "siren": 0.4,
-    "glass_breaking": 0.12,
+    "co_alarm": 0.18,
+    "evacuation_siren": 0.5,
+    "emergency_siren": 0.4,
     "vehicle_horn": 0.25,
-    "alarm_beep": 0.2,
+    "reversing_beeper": 0.25,
+    "glass_breaking": 0.12,
+    "gunshot_or_explosion": 0.1,
+    "scream": 0.25,
+    "chainsaw_or_power_tool": 0.4,
+    "machine_alarm_beep": 0.2,
+    "engine": 0.5,
+    "dog_bark": 0.1,
+    "crying": 0.3,
+    "phone_or_door_bell": 0.25,
+    "knock": 0.08,
     "speech": 0.35,
 }
 """A label is taught as present when its sound is active for this long inside the window …"""
@@ -63,14 +74,25 @@ class SceneSpec:
 
     shares: Mapping[str, float] = field(
         default_factory=lambda: {
-            "smoke_alarm": 0.14,
-            "siren": 0.14,
-            "glass_breaking": 0.11,
-            "vehicle_horn": 0.13,
-            "alarm_beep": 0.16,
-            "speech": 0.1,
-            "background": 0.24,
-            "nothing": 0.07,
+            "smoke_alarm": 0.06,
+            "co_alarm": 0.04,
+            "evacuation_siren": 0.055,
+            "emergency_siren": 0.055,
+            "vehicle_horn": 0.055,
+            "reversing_beeper": 0.035,
+            "glass_breaking": 0.05,
+            "gunshot_or_explosion": 0.045,
+            "scream": 0.045,
+            "chainsaw_or_power_tool": 0.04,
+            "machine_alarm_beep": 0.06,
+            "engine": 0.035,
+            "dog_bark": 0.035,
+            "crying": 0.035,
+            "phone_or_door_bell": 0.04,
+            "knock": 0.035,
+            "speech": 0.07,
+            "background": 0.22,
+            "nothing": 0.05,
         }
     )
     """How often each label is the main sound; ``nothing`` leaves the bed alone."""

@@ -1,7 +1,7 @@
 """Scores over a stream, stepped through the product's own windows and detector."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,8 @@ class Scored:
     scores: npt.NDArray[np.float32]
     """Shape (windows, labels)."""
     seconds: float
+    doubts: frozenset[str] = frozenset()
+    """Labels that may be heard in it as well: telling them is neither right nor wrong."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,14 @@ def made_quiet(seconds: float, rng: np.random.Generator, classifier: Classifier)
     return streams
 
 
-def recorded_quiet(sounds: Iterable[tuple[str, Samples]], classifier: Classifier) -> list[Scored]:
-    """Recordings in which nothing is to be detected, each on its own."""
-    return [scored(name, "background", samples, classifier) for name, samples in sounds]
+def recorded_quiet(
+    sounds: Iterable[tuple[str, Samples, frozenset[str]]], classifier: Classifier
+) -> list[Scored]:
+    """Recordings, with labels in doubt, in which nothing is to be detected, each on its own."""
+    return [
+        replace(scored(name, "background", samples, classifier), doubts=doubts)
+        for name, samples, doubts in sounds
+    ]
 
 
 def hours(streams: Iterable[Scored]) -> float:

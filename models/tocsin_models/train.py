@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tocsin_models.dataset import Windows
-from tocsin_models.net import NetSpec, build, start_from_yamnet
+from tocsin_models.net import NetSpec, Start, build, start_from_yamnet, start_head
+from tocsin_models.recipe import LABELS, YAMNET_CLASSES
 from tocsin_shared.manifest import FeatureSpec
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
@@ -25,17 +26,20 @@ class TrainSpec:
 
     epochs_of_head: int = 1
     """Epochs with the first layers held still, while what follows them is still random."""
-    epochs: int = 3
+    epochs: int = 4
     """Epochs of the whole network."""
     batch: int = 64
     rate_of_head: float = 1e-3
     rate: float = 3e-4
     smoothing: float = 0.02
     """Targets are drawn this far towards one half."""
-    still_at_first: tuple[str, ...] = ("stem", "layer2", "layer3", "layer4")
+    still_at_first: tuple[str, ...] = ("stem", "layer")
     """Layers that are held still at first; only where they start from weights that know something."""
-    still: tuple[str, ...] = ("stem", "layer2")
+    still: tuple[str, ...] = ("stem", *(f"layer{number}_" for number in range(2, 8)))
     """Layers that are held still to the end, likewise: what they hear is the same for every sound."""
+    teaching: float = 5.0
+    """Weight of the loss that holds the network to what YAMNet hears (learning without forgetting,
+    arXiv 1606.09282), so that it does not lose what no recording here teaches."""
     threads: int = 2
     seed: int = 1
 
@@ -47,33 +51,40 @@ def train(
     net: NetSpec,
     features: FeatureSpec,
     spec: TrainSpec,
-    yamnet: Path | None,
+    start: Start | None,
     tell: Callable[[str], None],
 ) -> tuple[Any, list[dict[str, float]]]:
-    """A trained Keras model and, for each epoch, its losses.
+    """A trained Keras model from windows to logits and, for each epoch, its losses.
+
+    With ``start``, and where YAMNet was asked about the windows, the model learns from both: from targets,
+    and from what YAMNet hears, through a second last layer that is thrown away afterwards.
 
     Raises:
-        BadInputError: ``yamnet`` is not the file that is needed.
+        BadInputError: ``net`` does not fit ``start``.
     """
     set_up(spec)
     import keras  # noqa: PLC0415
 
     model = build(net, features, windows.targets.shape[1])
-    if yamnet is not None:
-        start_from_yamnet(model, net, features, yamnet, windows.inputs(slice(UNFOLDING_WINDOWS)))
+    learner = model
+    if start is not None:
+        start_from_yamnet(model, net, features, start, windows.inputs(slice(UNFOLDING_WINDOWS)))
+        start_head(model, start.classes, [YAMNET_CLASSES.get(label, ()) for label in LABELS])
+        learner = with_classes(model, start) if windows.taught.shape[1] else model
     history = []
     stages = ((spec.epochs_of_head, spec.rate_of_head, True), (spec.epochs, spec.rate, False))
-    for epochs, rate, partly in stages if yamnet is not None else stages[1:]:
+    for epochs, rate, partly in stages if start is not None else stages[1:]:
         known = spec.still_at_first if partly else spec.still
-        hold_still(model, known if yamnet is not None else ())
+        hold_still(model, known if start is not None else ())
         steps = len(windows) // spec.batch
         schedule = keras.optimizers.schedules.CosineDecay(rate, max(1, epochs * steps), alpha=0.02)
-        model.compile(keras.optimizers.Adam(schedule), masked_loss(spec.smoothing))
-        fitted = model.fit(
+        labels = windows.targets.shape[1]
+        learner.compile(keras.optimizers.Adam(schedule), masked_loss(labels, spec.smoothing, spec.teaching))
+        fitted = learner.fit(
             batches(windows, spec, np.random.default_rng(spec.seed)),
             steps_per_epoch=steps,
             epochs=epochs,
-            validation_data=(validation.inputs(), with_weights(validation)),
+            validation_data=(validation.inputs(), side_by_side(validation)),
             verbose=0,
             shuffle=False,
             callbacks=[
@@ -85,6 +96,16 @@ def train(
             for row in zip(*fitted.history.values(), strict=True)
         ]
     return model, history
+
+
+def with_classes(model: Any, start: Start) -> Any:
+    """``model`` with YAMNet's logits behind its own: output (batch, labels + 521)."""
+    import keras  # noqa: PLC0415
+
+    layer = keras.layers.Dense(len(start.classes.bias), name="classes")
+    classes = layer(model.get_layer("mean").output)
+    layer.set_weights([start.classes.kernel, start.classes.bias])
+    return keras.Model(model.inputs[0], keras.layers.Concatenate()([model.outputs[0], classes]))
 
 
 def set_up(spec: TrainSpec) -> None:
@@ -108,30 +129,34 @@ def hold_still(model: Any, names: tuple[str, ...]) -> None:
         layer.trainable = not layer.name.startswith(names) if names else True
 
 
-def masked_loss(smoothing: float) -> Callable[[Any, Any], Any]:
-    """Binary cross-entropy over logits, for ``y`` of shape (batch, 2 · labels): targets, then weights."""
+def masked_loss(labels: int, smoothing: float, teaching: float) -> Callable[[Any, Any], Any]:
+    """Binary cross-entropy over logits, for ``y`` of :func:`side_by_side`; see :class:`TrainSpec`."""
     import keras  # noqa: PLC0415
 
     ops = keras.ops
 
+    def cross_entropy(targets: Any, logits: Any) -> Any:
+        return ops.maximum(logits, 0.0) - logits * targets + ops.log1p(ops.exp(-ops.abs(logits)))
+
     def loss(y: Any, logits: Any) -> Any:
-        labels = logits.shape[-1]
-        targets, weights = y[:, :labels], y[:, labels:]
+        targets, weights, taught = y[:, :labels], y[:, labels : 2 * labels], y[:, 2 * labels :]
         smooth = targets * (1.0 - smoothing) + 0.5 * smoothing
-        each = ops.maximum(logits, 0.0) - logits * smooth + ops.log1p(ops.exp(-ops.abs(logits)))
-        return ops.sum(each * weights, axis=-1) / labels
+        own = ops.sum(cross_entropy(smooth, logits[:, :labels]) * weights, axis=-1) / labels
+        if not taught.shape[-1]:
+            return own
+        return own + teaching * ops.mean(cross_entropy(taught, logits[:, labels:]), axis=-1)
 
     return loss
 
 
-def with_weights(windows: Windows) -> npt.NDArray[np.float32]:
-    """Targets and weights side by side, as :func:`masked_loss` takes them."""
-    return np.concatenate([windows.targets, windows.weights], axis=1)
+def side_by_side(windows: Windows) -> npt.NDArray[np.float32]:
+    """Targets, weights and what YAMNet hears, as :func:`masked_loss` takes them."""
+    return np.concatenate([windows.targets, windows.weights, windows.taught.astype(np.float32)], axis=1)
 
 
 def batches(windows: Windows, spec: TrainSpec, rng: np.random.Generator) -> Iterator[Batch]:
     """Endless batches in an order that is new in each epoch, some with stripes blotted out."""
-    both = with_weights(windows)
+    both = side_by_side(windows)
     while True:
         order = rng.permutation(len(windows))
         for start in range(0, len(order) - spec.batch + 1, spec.batch):
