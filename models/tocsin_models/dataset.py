@@ -10,7 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from tocsin_models.corpus import Clip, ReadReport, Split, read_sounds
-from tocsin_models.recipe import BEDS, EVENTS, LABELS, RESPONSES, YAMNET_CLASSES, taught_by
+from tocsin_models.recipe import (
+    BEDS,
+    EVENTS,
+    LABELS,
+    NOT_STANDARD,
+    RESPONSES,
+    YAMNET_CLASSES,
+    taught_by,
+)
 from tocsin_models.scenes import Pools, SceneSpec, Sound, scene
 from tocsin_models.teacher import CLASSES, Teacher, opinion
 from tocsin_shared.errors import BadInputError
@@ -49,11 +57,22 @@ class Windows:
         return self.frames[chosen].astype(np.float32)[..., None]
 
 
-def made_pools(per_label: int, rng: np.random.Generator) -> dict[str, list[Sound]]:
-    """``per_label`` made sounds of every event, and twice as many decoys as ``background``."""
-    pools = {
-        label: [Sound(label, _made(label, number, rng)) for number in range(per_label)] for label in EVENTS
-    }
+def made_pools(
+    per_label: int, rng: np.random.Generator, teacher: Teacher | None = None
+) -> dict[str, list[Sound]]:
+    """``per_label`` made sounds of every event, and twice as many decoys as ``background``.
+
+    Of what no standard describes, such as a bark, ``teacher`` picks the half that it takes for the real thing
+    the soonest.
+    """
+    pools = {}
+    for label in EVENTS:
+        picked = teacher is not None and label in NOT_STANDARD
+        made = [_made(label, number, rng) for number in range(per_label * (2 if picked else 1))]
+        if teacher is not None and picked:
+            believed = [-opinion(teacher.scores(one), YAMNET_CLASSES)[label] for one in made]
+            made = [made[number] for number in np.argsort(believed, kind="stable")[:per_label]]
+        pools[label] = [Sound(label, one) for one in made]
     decoys = [Sound("background", decoy(MADE_SECONDS, rng)) for _ in range(2 * per_label)]
     return pools | {"background": decoys}
 
@@ -87,7 +106,7 @@ def pools_of(
         recorded.setdefault(label, []).append(Sound(label, samples, doubts))
         if clip.label in BEDS and label == "background":
             beds.append(recorded[label][-1])
-    return Pools(made_pools(per_label, rng), recorded, beds, responses)
+    return Pools(made_pools(per_label, rng, teacher), recorded, beds, responses)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,20 @@ EVENTS = LABELS[:-1]
 TOLD = LABELS[:-2]
 """Labels that become detections; speech and background are recognised only."""
 
+NOT_STANDARD = frozenset(
+    {
+        "glass_breaking",
+        "gunshot_or_explosion",
+        "scream",
+        "chainsaw_or_power_tool",
+        "engine",
+        "dog_bark",
+        "crying",
+        "knock",
+    }
+)
+"""Events whose made sounds follow nature and no standard, so that some are less like it than others."""
+
 LABEL_OF = {
     "siren": "emergency_siren",
     "firetruck": "emergency_siren",

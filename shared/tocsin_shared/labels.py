@@ -28,10 +28,22 @@ class Severity(StrEnum):
 
 SEVERITIES: dict[str, Severity] = {
     "smoke_alarm": Severity.ALARM,
-    "siren": Severity.ALARM,
-    "glass_breaking": Severity.WARNING,
+    "siren": Severity.ALARM,  # of a bundle that does not tell sirens apart
+    "co_alarm": Severity.ALARM,
+    "evacuation_siren": Severity.ALARM,
+    "emergency_siren": Severity.ALARM,
+    "gunshot_or_explosion": Severity.ALARM,
+    "scream": Severity.ALARM,
     "vehicle_horn": Severity.WARNING,
-    "alarm_beep": Severity.WARNING,
+    "reversing_beeper": Severity.WARNING,
+    "glass_breaking": Severity.WARNING,
+    "chainsaw_or_power_tool": Severity.WARNING,
+    "machine_alarm_beep": Severity.WARNING,
+    "engine": Severity.NOTICE,
+    "dog_bark": Severity.NOTICE,
+    "crying": Severity.NOTICE,
+    "phone_or_door_bell": Severity.NOTICE,
+    "knock": Severity.NOTICE,
     "speech": Severity.NONE,
     "background": Severity.NONE,
 }

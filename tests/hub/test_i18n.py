@@ -186,7 +186,7 @@ def test_any_header_gives_a_known_language(accepted: str, asked: str, remembered
 
 
 def test_a_name_that_is_not_listed_is_shown_by_itself() -> None:
-    assert catalogue("ko").named("label", "reversing_beeper") == "reversing beeper"
+    assert catalogue("ko").named("label", "crane_horn") == "crane horn"
     assert catalogue("ko").named("label", "siren") == "사이렌"
 
 

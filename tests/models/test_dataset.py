@@ -33,7 +33,8 @@ def pools(tmp_path_factory: pytest.TempPathFactory) -> Pools:
 
 def test_labels_of_the_corpus_become_labels_of_the_model(pools: Pools) -> None:
     assert len(pools.recorded["vehicle_horn"]) == 1
-    assert len(pools.recorded["background"]) == 3
+    assert len(pools.recorded["background"]) == 2
+    assert len(pools.recorded["dog_bark"]) == 1
     assert "RIR" not in pools.recorded
 
 
@@ -46,14 +47,14 @@ def test_steady_sounds_lie_under_others_as_well(pools: Pools) -> None:
 
 
 def test_what_may_be_heard_in_laughter_is_remembered(pools: Pools) -> None:
-    assert sorted(sorted(sound.doubts) for sound in pools.recorded["background"]) == [[], [], ["speech"]]
+    assert sorted(sorted(sound.doubts) for sound in pools.recorded["background"]) == [[], ["speech"]]
 
 
 def test_scenes_of_recordings_are_as_good_as_any(pools: Pools) -> None:
     rng = np.random.default_rng(3)
     drawn = [
         scene(pools, SceneSpec(recorded_share=1.0), LABELS, FeatureSpec().window_samples, rng)
-        for _ in range(60)
+        for _ in range(200)
     ]
     assert np.sum([one.targets[LABELS.index("vehicle_horn")] for one in drawn]) > 2
     assert all(np.isfinite(one.samples).all() for one in drawn)

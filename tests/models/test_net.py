@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from tocsin_models.dataset import Windows
-from tocsin_models.net import NetSpec, convolutions, read_yamnet
-from tocsin_models.train import TrainSpec, batches, blot
+from tocsin_models.net import Folded, NetSpec, Start, convolutions, read_yamnet, start_from_yamnet
+from tocsin_models.train import TrainSpec, batches, blot, masked_loss
 from tocsin_shared.errors import BadInputError
+from tocsin_shared.manifest import FeatureSpec
 
 
 def test_channels_are_multiples_of_eight() -> None:
@@ -33,7 +34,10 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 def windows(count: int) -> Windows:
     frames = np.arange(count, dtype=np.float16)[:, None, None] * np.ones((1, 20, 16), dtype=np.float16)
-    return Windows(frames, np.zeros((count, 2), dtype=np.float32), np.ones((count, 2), dtype=np.float32))
+    nothing = np.zeros((count, 0), dtype=np.float16)
+    return Windows(
+        frames, np.zeros((count, 2), dtype=np.float32), np.ones((count, 2), dtype=np.float32), nothing
+    )
 
 
 def test_an_epoch_shows_every_window_once() -> None:
@@ -58,8 +62,70 @@ def test_blotting_hides_one_stripe_with_the_quietest_value() -> None:
 @pytest.mark.filterwarnings("default")  # what Keras and TensorFlow say about themselves is not ours to mend
 def test_the_network_maps_windows_to_logits() -> None:
     from tocsin_models.net import build
-    from tocsin_shared.manifest import FeatureSpec
 
     model = build(NetSpec(stem=8, blocks=((16, 2), (32, 2))), FeatureSpec(), 7)
     assert model.output_shape == (None, 7)
     assert np.asarray(model(np.zeros((2, 200, 64, 1), dtype=np.float32))).shape == (2, 7)
+
+
+def folded(rng: np.random.Generator, *shape: int) -> Folded:
+    depthwise = shape[-1] == 1
+    channels = shape[2] if depthwise else shape[3]
+    kernel = rng.normal(0.0, 1.0 / np.sqrt(shape[0] * shape[1] * (1 if depthwise else shape[2])), shape)
+    return Folded(kernel.astype(np.float32), rng.normal(0.1, 0.1, channels).astype(np.float32))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_channels_that_are_never_active_can_go_without_a_trace() -> None:
+    from tocsin_models.net import build
+
+    rng = np.random.default_rng(5)
+    layers = [
+        *(folded(rng, 3, 3, 1, 8), folded(rng, 3, 3, 8, 1), folded(rng, 1, 1, 8, 24)),
+        *(folded(rng, 3, 3, 24, 1), folded(rng, 1, 1, 24, 16)),
+    ]
+    dead = [1, 4, 5, 9, 12, 17, 20, 23]
+    layers[3].kernel[:, :, dead] = 0.0
+    layers[3].bias[dead] = -1.0
+    start = Start(tuple(layers), folded(rng, 1, 1, 16, 521))
+    features, windows = FeatureSpec(), rng.uniform(-2.0, 4.0, (6, 200, 64, 1)).astype(np.float32)
+    answers = []
+    for first in (24, 16):
+        net = NetSpec(stem=8, blocks=((first, 2), (16, 2)))
+        model = build(net, features, 3)
+        model.get_layer("logits").set_weights([np.full((32, 3), 0.1, np.float32), np.zeros(3, np.float32)])
+        start_from_yamnet(model, net, features, start, windows)
+        answers.append(np.asarray(model(windows, training=False)))
+    assert np.abs(answers[0]).max() > 0.1
+    assert np.allclose(*answers, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_network_wider_than_yamnet_is_refused() -> None:
+    from tocsin_models.net import build
+
+    rng = np.random.default_rng(6)
+    start = Start(
+        (folded(rng, 3, 3, 1, 8), folded(rng, 3, 3, 8, 1), folded(rng, 1, 1, 8, 16)),
+        folded(rng, 1, 1, 16, 521),
+    )
+    net, windows = NetSpec(stem=8, blocks=((24, 2),)), np.zeros((2, 200, 64, 1), dtype=np.float32)
+    with pytest.raises(BadInputError, match="wider than those of YAMNet"):
+        start_from_yamnet(build(net, FeatureSpec(), 3), net, FeatureSpec(), start, windows)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_unknown_targets_cost_nothing_and_forgetting_what_yamnet_hears_does() -> None:
+    loss = masked_loss(labels=2, smoothing=0.0, teaching=5.0)
+    logits = np.array([[4.0, -4.0, 3.0, -3.0]], dtype=np.float32)
+
+    def cost(targets: list[float], weights: list[float], taught: list[float]) -> float:
+        return float(np.asarray(loss(np.array([[*targets, *weights, *taught]], np.float32), logits))[0])
+
+    agreed = cost([1.0, 0.0], [1.0, 1.0], [0.95, 0.05])
+    assert cost([0.0, 1.0], [0.0, 0.0], [0.95, 0.05]) < agreed
+    assert cost([0.0, 0.0], [1.0, 1.0], [0.95, 0.05]) > agreed + 1.0
+    assert cost([1.0, 0.0], [1.0, 1.0], [0.05, 0.95]) > agreed + 5.0

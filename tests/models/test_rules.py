@@ -25,16 +25,16 @@ def rule_threshold(label: str, quiet: list[Scored]) -> float:
 
 
 def test_a_quiet_world_gets_low_thresholds() -> None:
-    assert rule_threshold("siren", [stream("siren", [0.0] * 50)]) == GRID[0]
+    assert rule_threshold("emergency_siren", [stream("emergency_siren", [0.0] * 50)]) == GRID[0]
 
 
 def test_a_threshold_rises_until_false_alarms_are_as_few_as_allowed() -> None:
     bursts = ([0.72] * 6 + [0.0] * 30) * 8
-    quiet = [stream("siren", bursts)]
-    chosen = rule_threshold("siren", quiet)
+    quiet = [stream("emergency_siren", bursts)]
+    chosen = rule_threshold("emergency_siren", quiet)
     assert chosen > 0.72
-    assert false_alarms("siren", chosen, quiet) == 0
-    assert false_alarms("siren", 0.7, quiet) == 8
+    assert false_alarms("emergency_siren", chosen, quiet) == 0
+    assert false_alarms("emergency_siren", 0.7, quiet) == 8
     assert rule_threshold("vehicle_horn", quiet) == GRID[0], "labels are calibrated one by one"
 
 
@@ -55,11 +55,11 @@ def test_every_rule_can_be_met_with_every_usual_hop(label: str, hop_seconds: flo
 def test_an_alarm_with_the_pauses_of_t4_is_one_detection() -> None:
     burst = [0.9] * 4 + [0.0] * 7
     specs = [with_threshold(label, 0.8) for label in LABELS]
-    assert len(detections(stream("smoke_alarm", burst * 6), specs)) == 1
+    assert len(detections(stream("co_alarm", burst * 6), specs)) == 1
 
 
-def test_a_single_window_is_enough_for_glass_and_for_nothing_else() -> None:
+def test_a_single_window_is_enough_for_what_is_over_at_once_and_for_nothing_else() -> None:
     specs = [with_threshold(label, 0.8) for label in LABELS]
     blip = [0.0] * 5 + [0.9] + [0.0] * 12
-    told = {label: len(detections(stream(label, blip), specs)) for label in TIMES}
-    assert told == {label: int(label == "glass_breaking") for label in TIMES}
+    told = {label for label in TIMES if detections(stream(label, blip), specs)}
+    assert told == {"glass_breaking", "gunshot_or_explosion"}

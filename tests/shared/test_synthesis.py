@@ -9,7 +9,21 @@ from hypothesis import strategies as st
 
 from tocsin_shared import synthesis
 from tocsin_shared.features import Samples, level_dbfs
-from tocsin_shared.synthesis import alarms, decoys, impacts, levels, rooms, sirens, vehicles, voices
+from tocsin_shared.synthesis import (
+    alarms,
+    bells,
+    decoys,
+    evacuation,
+    impacts,
+    levels,
+    machines,
+    rooms,
+    shots,
+    sirens,
+    throats,
+    vehicles,
+    voices,
+)
 
 RATE = 16_000
 Maker = Callable[[float, np.random.Generator, int], Samples]
@@ -23,10 +37,30 @@ EVERY_MAKER: tuple[Maker, ...] = (
     alarms.ringing_bell,
     alarms.slow_beeps,
     alarms.two_tone_beeps,
+    alarms.gas_alarm,
+    evacuation.slow_whoop,
+    evacuation.falling_sweep,
+    evacuation.alternating_tones,
+    evacuation.fast_sweep,
+    evacuation.two_unequal_tones,
+    evacuation.steady_tone,
+    evacuation.motor_siren,
     sirens.wail,
     sirens.yelp,
     sirens.hi_lo,
-    sirens.slow_whoop,
+    sirens.phaser,
+    machines.engine,
+    machines.chainsaw_or_power_tool,
+    bells.struck_bells,
+    bells.warble,
+    bells.ringtone,
+    bells.ding_dong,
+    bells.door_buzzer,
+    shots.gunshot_or_explosion,
+    throats.scream,
+    throats.crying,
+    throats.dog_bark,
+    impacts.door_knock,
     vehicles.vehicle_horn,
     vehicles.reversing_beeper,
     impacts.glass_breaking,
@@ -35,8 +69,10 @@ EVERY_MAKER: tuple[Maker, ...] = (
     impacts.clicks,
     voices.speech,
     decoys.interface_beeps,
-    decoys.telephone,
     decoys.music,
+    decoys.tune,
+    decoys.hum,
+    decoys.water,
     decoys.whistling,
     rooms.ambience,
     rooms.room,
@@ -101,7 +137,7 @@ def test_the_low_sounder_has_odd_harmonics_only() -> None:
 
 
 def test_the_slow_whoop_rises_from_500_to_1200_hz_and_rests() -> None:
-    whoop = sirens.slow_whoop(4.5, np.random.default_rng(3))
+    whoop = evacuation.slow_whoop(4.5, np.random.default_rng(3))
     start, end = pulses_of(whoop)[0]
     assert end - start == pytest.approx(3.5, rel=0.11)
     low = loudest_hz(levels.small_speaker(whoop[: RATE // 5], 0.0, 900.0))
@@ -117,6 +153,80 @@ def test_a_two_tone_siren_has_two_tones_in_a_stated_ratio() -> None:
         tones = sorted(loudest_hz(levels.small_speaker(piece, 0.0, 1_200.0)) for piece in pieces)
         assert 1.05 < tones[-2] / tones[1] < 3.6
         assert len({round(tone / 20.0) for tone in tones}) >= 2
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_alternating_tones_are_800_and_970_hz_and_change_every_quarter_or_half_second(seed: int) -> None:
+    samples = evacuation.alternating_tones(4.0, np.random.default_rng(seed))
+    tones = [
+        loudest_hz(levels.small_speaker(piece, 0.0, 1_050.0)) for piece in samples.reshape(-1, RATE // 20)
+    ]
+    low, high = np.quantile(tones, [0.2, 0.8])
+    assert 720.0 < low < 880.0
+    assert 880.0 < high < 1_060.0
+    upper = np.array(tones) > (low + high) / 2.0
+    changes = int(np.sum(upper[1:] != upper[:-1]))
+    assert 4.0 / changes == pytest.approx(0.25, rel=0.2) or 4.0 / changes == pytest.approx(0.5, rel=0.25)
+
+
+def test_the_signal_of_din_33404_falls_once_in_a_second() -> None:
+    for seed in range(5):
+        samples = evacuation.falling_sweep(5.0, np.random.default_rng(seed))
+        tones = np.array(
+            [loudest_hz(levels.small_speaker(p, 0.0, 1_300.0)) for p in samples.reshape(-1, RATE // 20)]
+        )
+        leaps = np.flatnonzero(np.diff(tones) > 250.0)
+        assert np.mean(np.diff(tones) < 0.0) > 0.6, "it falls most of the time"
+        assert len(leaps) in {4, 5}
+
+
+def test_a_tonal_reversing_beeper_keeps_to_its_band_and_to_half_of_every_second() -> None:
+    heard_hiss = heard_tone = 0
+    for seed in range(12):
+        samples = vehicles.reversing_beeper(8.0, np.random.default_rng(seed))
+        pulses = pulses_of(samples)
+        periods = np.diff([start for start, _ in pulses])
+        assert 0.69 < float(np.median(periods)) < 1.31
+        start, end = pulses[1]
+        assert 0.35 < (end - start) / float(np.median(periods)) < 0.65
+        spectrum = np.abs(np.fft.rfft(samples[int(start * RATE) : int(end * RATE)])) ** 2
+        if spectrum.max() > 0.05 * spectrum.sum():
+            heard_tone += 1
+            assert 980.0 < loudest_hz(samples[int(start * RATE) : int(end * RATE)]) < 2_850.0
+        else:
+            heard_hiss += 1
+    assert heard_hiss > 0
+    assert heard_tone > heard_hiss
+
+
+def test_a_shot_is_there_at_once_and_most_of_it_is_over_soon() -> None:
+    for seed in range(6):
+        shot = shots.gunshot(np.random.default_rng(seed), RATE)
+        assert np.abs(shot[: RATE // 100]).max() > 0.5 * np.abs(shot).max()
+        energy = np.cumsum(shot**2)
+        assert energy[RATE // 4] > 0.6 * energy[-1]
+
+
+def test_a_scream_is_high_and_rough() -> None:
+    for seed in range(6):
+        samples = throats.scream(4.0, np.random.default_rng(seed))
+        start, end = max(pulses_of(samples, 0.1), key=lambda pulse: pulse[1] - pulse[0])
+        loud = samples[int(start * RATE) : int(end * RATE)]
+        spectrum = np.abs(np.fft.rfft(loud)) ** 2
+        hertz = np.fft.rfftfreq(len(loud), 1.0 / RATE)
+        assert spectrum[hertz > 450.0].sum() > 0.9 * spectrum.sum()
+        envelope = np.abs(loud)[: len(loud) // 32 * 32].reshape(-1, 32).max(axis=1)
+        swing = np.abs(np.fft.rfft(envelope - envelope.mean())) ** 2
+        rate = np.fft.rfftfreq(len(envelope), 32.0 / RATE)
+        assert swing[(rate >= 25.0) & (rate <= 170.0)].sum() > 0.15 * swing[rate >= 5.0].sum()
+
+
+def test_somebody_knocks_two_to_six_times_and_waits() -> None:
+    for seed in range(6):
+        starts = [start for start, _ in pulses_of(impacts.door_knock(2.0, np.random.default_rng(seed)), 0.06)]
+        gaps = np.diff(starts[:3])
+        assert len(starts) >= 2
+        assert 0.1 < gaps[0] < 0.45
 
 
 def test_glass_breaks_at_once_brightly_and_is_over_soon() -> None:
@@ -164,7 +274,7 @@ def test_other_sample_rates_work(label: str, rate_hz: int) -> None:
 
 
 def test_an_unknown_label_names_those_that_are_known() -> None:
-    with pytest.raises(ValueError, match="smoke_alarm, siren"):
+    with pytest.raises(ValueError, match="smoke_alarm, co_alarm"):
         synthesis.sound("tornado", 1.0, np.random.default_rng(1))
 
 

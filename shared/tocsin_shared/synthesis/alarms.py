@@ -102,12 +102,13 @@ def horn(seconds: float, rng: np.random.Generator, rate_hz: int) -> Wave:
     return wave * rough
 
 
-def alarm_beeps(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
+def machine_alarm_beeps(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
     """Beeps of a machine, a medical monitor or a clock that call for somebody."""
     kinds = (
         machine_beeps,
         slow_beeps,
         two_tone_beeps,
+        gas_alarm,
         clock_beeps,
         medical_beeps,
         medical_beeps,
@@ -142,7 +143,7 @@ def clock_beeps(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000)
 
 
 def ringing_bell(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
-    """A mechanical alarm clock or door bell: a small bell struck 10 to 25 times a second without rest."""
+    """A mechanical alarm clock or a machine's bell, struck 10 to 25 times a second without rest."""
     base = between(rng, 900.0, 2_600.0)
     bell = np.zeros(len(clock(seconds, rate_hz)))
     for ratio in (1.0, between(rng, 1.4, 1.6), between(rng, 2.0, 2.8), between(rng, 3.0, 4.2)):
@@ -162,18 +163,31 @@ def two_tone_beeps(seconds: float, rng: np.random.Generator, rate_hz: int = 16_0
     return finished(_notes(pulses, pitch[: len(pulses)], weights, seconds, rate_hz))
 
 
+def gas_alarm(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
+    """A detector of gas: piezo beeps in threes to fives and a rest, or two pitches in quick turn."""
+    low, on = between(rng, 1_800.0, 3_000.0), between(rng, 0.06, 0.15)
+    if rng.random() < 0.5:
+        high = low * between(rng, 1.1, 1.5)
+        turns = np.floor(clock(seconds, rate_hz) / on) % 2 > 0
+        return finished(partials(np.where(turns, high, low), _buzzer(rng), rate_hz))
+    count = int(rng.integers(3, 6))
+    cycle = [(number * 2.0 * on, number * 2.0 * on + on) for number in range(count)]
+    pulses = repeat(cycle, count * 2.0 * on + between(rng, 0.3, 1.5), seconds)
+    return finished(_drifting(low, seconds, _buzzer(rng), rng, rate_hz) * gate(pulses, seconds, rate_hz))
+
+
 def medical_beeps(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
     """Bursts after IEC 60601-1-8: three pulses (medium priority) or three and two (high priority).
 
     Pulses of 125 to 250 ms (medium) or 75 to 200 ms (high), a fundamental of 150 to 1,000 Hz with at
-    least four harmonics. A burst comes again after 0.4 to 2.5 s here, where the standard leaves more room.
+    least four harmonics. A burst comes again after 0.4 to 5 s here, where the standard leaves more room.
     """
     high = rng.random() < 0.5
     on = between(rng, 0.075, 0.2) if high else between(rng, 0.125, 0.25)
     step = on + between(rng, 0.05, 0.125) if high else on + between(rng, 0.125, 0.25)
     starts = [number * step for number in range(3)]
     starts += [3.0 * step + 0.2 + number * step for number in range(2)] if high else []
-    rest = between(rng, 0.4, 2.5)
+    rest = between(rng, 0.4, 2.5) if rng.random() < 0.7 else between(rng, 2.5, 5.0)
     pulses = repeat([(at, at + on) for at in starts], starts[-1] + on + rest, seconds)
     pitch = _melody(pulses, between(rng, 250.0, 1_000.0), rng)
     weights = uneven(saw_weights(8, between(rng, 0.2, 1.5)), 5.0, rng)

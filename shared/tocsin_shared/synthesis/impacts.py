@@ -54,6 +54,33 @@ def _ringing(rng: np.random.Generator, rate_hz: int, count: int, shortest: float
     return wave / float(np.sqrt(count))
 
 
+def door_knock(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
+    """Somebody at the door: two to six blows 0.12 to 0.4 s apart, and again after a second or two."""
+    blow = _on_a_panel(rng, rate_hz)
+    wave, at, apart = np.zeros(length(seconds, rate_hz)), 0.0, between(rng, 0.12, 0.4)
+    while at < seconds:
+        for _ in range(int(rng.integers(2, 7))):
+            add_at(wave, length(at, rate_hz), between(rng, 0.6, 1.0) * blow)
+            at += apart * between(rng, 0.9, 1.1)
+        at += between(rng, 0.8, 2.5)
+    return finished(wave)
+
+
+def _on_a_panel(rng: np.random.Generator, rate_hz: int) -> Wave:
+    """Knuckles on wood or a fist on sheet metal: a panel that sounds from 80 to 600 Hz, and a click."""
+    metal = rng.random() < 0.2
+    wave = np.zeros(length(0.4, rate_hz))
+    for _ in range(int(rng.integers(5, 14))):
+        hertz = 80.0 * 2.0 ** between(rng, 0.0, 4.5)
+        half_life = (between(rng, 0.02, 0.08) if metal else between(rng, 0.003, 0.012)) * (
+            200.0 / hertz
+        ) ** 0.3
+        tone = steady(hertz, 0.4, (1.0,), rate_hz) * decay(0.4, half_life, rate_hz)
+        wave += between(rng, 0.2, 1.0) * (200.0 / hertz) ** between(rng, 0.3, 1.0) * tone
+    click = band_pass(coloured_noise(len(wave), 0.5, rng), 150.0, between(rng, 1_500.0, 5_000.0), rate_hz)
+    return wave + between(rng, 0.5, 3.0) * click * decay(0.4, between(rng, 0.002, 0.008), rate_hz)
+
+
 def knock(rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
     """A dull blow on wood, metal or a floor, about a third of a second: no glass, no alarm."""
     base = between(rng, 60.0, 900.0)
@@ -69,8 +96,9 @@ def knock(rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
 
 
 def knocks(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
-    """Footsteps, hammering or things put down: one kind of knock, more or less evenly repeated."""
-    wave, at, period = np.zeros(length(seconds, rate_hz)), rng.random() * 0.3, between(rng, 0.25, 1.2)
+    """Footsteps, or things put down: one kind of blow, evenly at a walking pace or far apart."""
+    wave, at = np.zeros(length(seconds, rate_hz)), rng.random() * 0.3
+    period = between(rng, 0.45, 0.7) if rng.random() < 0.5 else between(rng, 1.2, 3.0)
     blow = knock(rng, rate_hz).astype(np.float64)
     while at < seconds:
         add_at(wave, length(at, rate_hz), between(rng, 0.5, 1.0) * blow)

@@ -1,29 +1,20 @@
-"""Sirens of emergency vehicles and of buildings, mechanical and electronic.
+"""Sirens of emergency vehicles, mechanical and electronic.
 
 Rates and ranges are those in use: wail and yelp as SAE J1849 names them, two-tone horns as DIN 14610
-has them, the slow whoop as NEN 2575 prescribes it for evacuation.
+has them. Those of buildings stand in :mod:`tocsin_shared.synthesis.evacuation`.
 """
 
 import numpy as np
 
 from tocsin_shared.features import Samples
+from tocsin_shared.synthesis.evacuation import distance, timbre
 from tocsin_shared.synthesis.levels import finished
-from tocsin_shared.synthesis.tones import (
-    Wave,
-    between,
-    clock,
-    gate,
-    partials,
-    repeat,
-    saw_weights,
-    square_weights,
-    uneven,
-)
+from tocsin_shared.synthesis.tones import between, clock, partials
 
 
-def siren(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
-    """One of the sirens below, drawn evenly."""
-    kinds = (wail, yelp, hi_lo, slow_whoop)
+def emergency_siren(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
+    """One of the sirens below; wail and yelp, which are heard most, twice as often as the others."""
+    kinds = (wail, wail, yelp, yelp, hi_lo, phaser)
     return kinds[int(rng.integers(len(kinds)))](seconds, rng, rate_hz)
 
 
@@ -43,16 +34,12 @@ def hi_lo(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Sa
     time = clock(seconds, rate_hz) + between(rng, 0.0, each)
     upper = np.floor(time / each) % 2 > 0
     frequency = np.where(upper, low * ratio, low)
-    return finished(partials(frequency, _timbre(rng), rate_hz))
+    return finished(partials(frequency, timbre(rng), rate_hz))
 
 
-def slow_whoop(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
-    """Evacuation signal of NEN 2575: 500 rising to 1,200 Hz in 3.5 s, half a second of silence, again."""
-    stretch = between(rng, 0.9, 1.1)
-    period = 4.0 * stretch
-    rising = np.minimum(1.0, (clock(seconds, rate_hz) % period) / (3.5 * stretch))
-    wave = partials(500.0 + 700.0 * rising, _timbre(rng), rate_hz)
-    return finished(wave * gate(repeat([(0.0, 3.5 * stretch)], period, seconds), seconds, rate_hz, 0.02))
+def phaser(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
+    """The sweep 8 to 16 times a second, as in traffic that does not give way."""
+    return _sweeping(seconds, 1.0 / between(rng, 8.0, 16.0), between(rng, 0.3, 0.7), rng, rate_hz)
 
 
 def _sweeping(
@@ -62,21 +49,5 @@ def _sweeping(
     place = (clock(seconds, rate_hz) / period + rng.random()) % 1.0
     swept = np.where(place < rising_share, place / rising_share, (1.0 - place) / (1.0 - rising_share))
     bent = swept ** between(rng, 0.6, 1.4)
-    wave = partials(low * (high / low) ** bent, _timbre(rng), rate_hz)
-    return finished(wave * _distance(seconds, rng, rate_hz))
-
-
-def _timbre(rng: np.random.Generator) -> list[float]:
-    """Harmonics: an electronic siren is near a square wave, a mechanical one falls off more gently."""
-    if rng.random() < 0.4:
-        return square_weights(15)
-    return uneven(saw_weights(12, between(rng, 0.8, 2.0)), 4.0, rng)
-
-
-def _distance(seconds: float, rng: np.random.Generator, rate_hz: int) -> Wave:
-    """A slow change of level of up to 6 dB, as of a vehicle that drives."""
-    time = clock(seconds, rate_hz)
-    swing: Wave = 10.0 ** (
-        between(rng, 0.0, 3.0) * np.sin(2.0 * np.pi * time / between(rng, 4.0, 20.0)) / 20.0
-    )
-    return swing
+    wave = partials(low * (high / low) ** bent, timbre(rng), rate_hz)
+    return finished(wave * distance(seconds, rng, rate_hz))

@@ -114,6 +114,13 @@ def band_pass(wave: Wave, low_hz: float, high_hz: float, rate_hz: int, order: in
     return filtered
 
 
+def wander(seconds: float, hertz: float, rng: np.random.Generator, rate_hz: int) -> Wave:
+    """A value that changes by chance about ``hertz`` times a second, with a standard deviation near 1."""
+    knots = np.arange(0.0, seconds + 2.0 / hertz, 1.0 / hertz)
+    drawn: Wave = np.interp(clock(seconds, rate_hz), knots, rng.standard_normal(len(knots)))
+    return drawn
+
+
 def add_at(wave: Wave, start: int, part: Wave) -> None:
     """Add ``part`` to ``wave`` from sample ``start`` on, in place; what does not fit is left out."""
     end = min(len(wave), start + len(part))

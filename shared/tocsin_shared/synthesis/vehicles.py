@@ -1,4 +1,4 @@
-"""Vehicles: horns, which must be told, and reversing beepers, which must not be taken for alarms."""
+"""Vehicles: horns and reversing beepers."""
 
 import numpy as np
 
@@ -7,8 +7,10 @@ from tocsin_shared.synthesis.levels import finished
 from tocsin_shared.synthesis.tones import (
     Wave,
     add_at,
+    band_pass,
     between,
     clock,
+    coloured_noise,
     gate,
     length,
     partials,
@@ -50,10 +52,20 @@ def truck_horn(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) 
 
 
 def reversing_beeper(seconds: float, rng: np.random.Generator, rate_hz: int = 16_000) -> Samples:
-    """A reversing vehicle: one tone of 1,000 to 1,400 Hz, half a second on and half a second off."""
-    half = between(rng, 0.4, 0.6)
-    wave = steady(between(rng, 1_000.0, 1_400.0), seconds, (1.0, 0.1, between(rng, 0.0, 0.3)), rate_hz)
-    return finished(wave * gate(repeat([(0.0, half)], 2.0 * half, seconds), seconds, rate_hz))
+    """A reversing vehicle: one tone of 1,000 to 2,800 Hz, or a hiss, on for half of every second or so.
+
+    SAE J994 wants a predominant frequency of 700 to 2,800 Hz and as long on as off; most piezo beepers sound
+    near 1.2 kHz. Broadband ones give bursts of noise instead, which are easier to place.
+    """
+    period, share = between(rng, 0.7, 1.3), between(rng, 0.4, 0.6)
+    if rng.random() < 0.25:
+        noise = coloured_noise(length(seconds, rate_hz), 0.3, rng)
+        wave = band_pass(noise, between(rng, 300.0, 900.0), between(rng, 4_000.0, 7_500.0), rate_hz)
+    else:
+        hertz = between(rng, 1_000.0, 1_500.0) if rng.random() < 0.75 else between(rng, 1_500.0, 2_800.0)
+        wave = steady(hertz, seconds, (1.0, between(rng, 0.0, 0.2), between(rng, 0.0, 0.4)), rate_hz)
+    pulses = repeat([(0.0, share * period)], period, seconds)
+    return finished(wave * gate(pulses, seconds, rate_hz))
 
 
 def _chord(
