@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import msgspec
 import numpy as np
 import soundfile
 
+from tocsin_models.files import write_whole
 from tocsin_models.recipe import TOLD
 from tocsin_shared.audio import read_clip
 from tocsin_shared.classifier import Classifier
@@ -20,17 +20,6 @@ from tocsin_shared.synthesis import ambience, mix, sound
 GOLDEN_SECONDS = 2.2
 GOLDEN_SNR_DB = 25.0
 GOLDEN_LABELS = (*TOLD, "speech")
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Put ``content`` at ``path`` so that a reader sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def golden_clip(label: str, seed: int) -> bytes:

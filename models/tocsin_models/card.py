@@ -3,17 +3,22 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tocsin_models.corpus import Clip
 from tocsin_models.evaluate import Evaluation
-from tocsin_models.figures import wilson
+from tocsin_models.figures import interval, table
+from tocsin_models.files import write_whole
 from tocsin_models.recipe import EVALUATION_GROUPS, TOLD
+from tocsin_shared.errors import BundleError
 from tocsin_shared.manifest import LabelSpec
 
-LISTEN_BEGIN, LISTEN_END = "<!-- heard through the node: begin -->", "<!-- heard through the node: end -->"
-NOT_YET = (
-    "Not measured yet: `tocsin models evaluate --listen --corpus DIR --bundle DIR --card` fills this in."
+BEGIN, END = "<!-- on recordings: begin -->", "<!-- on recordings: end -->"
+RECORDINGS = (
+    "--where source=esc50_union --where source=us8k_part --where 'note=fold4*' --where 'note=fold2;*'"
 )
+"""Which recordings the card speaks of: fold 4 of ESC-50 and fold 2 of UrbanSound8K."""
+NOT_YET = "Not measured yet: `tocsin models evaluate --manifest CSV --bundle DIR --card` fills this in."
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,8 @@ def card_text(origin: Origin, labels: Sequence[LabelSpec], figures: Evaluation) 
         _purpose(origin),
         "## Made with",
         _command(origin),
-        "## Heard through the node",
-        f"{LISTEN_BEGIN}\n{NOT_YET}\n{LISTEN_END}",
+        "## On recordings",
+        f"{BEGIN}\n{NOT_YET}\n{END}",
         "## Windows",
         _windows(origin, figures),
         "## Made sounds through the detector",
@@ -119,7 +124,8 @@ def _command(origin: Origin) -> str:
     folder = f"models/zoo/{origin.name}/{origin.release}"
     commands = (
         f"```\ntocsin models make{corpus}{yamnet} --seed {origin.seed} --out {folder}\n"
-        f"tocsin models evaluate --listen --corpus RECORDINGS --bundle {folder} --card\n```"
+        f"tocsin models evaluate --bundle {folder} --card --peer YAMNET.tflite \\\n"
+        f"    --manifest RECORDINGS/manifest.csv {RECORDINGS}\n```"
     )
     made_of = MADE_TEXT.format(
         windows=origin.windows,
@@ -204,26 +210,16 @@ def _groups(clips: Sequence[Clip]) -> str:
     return " ".join(sorted({clip.group for clip in clips}))
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
-
-
-def interval(hits: int, of: int) -> str:
-    """Wilson interval as text."""
-    low, high = wilson(hits, of)
-    return f"{low:.2f} to {high:.2f}"
-
-
-def with_listening(card: str, text: str) -> str:
-    """``card`` with ``text`` in the place for what was heard through the node.
+def put_recordings(path: Path, text: str) -> None:
+    """Put ``text`` where the card ``path`` keeps what was heard on recordings.
 
     Raises:
-        ValueError: the card has no such place.
+        BundleError: there is no card, it has no such place, or it cannot be written.
     """
-    if LISTEN_BEGIN not in card or LISTEN_END not in card:
-        raise ValueError(f"the card has no lines {LISTEN_BEGIN!r} and {LISTEN_END!r}")
-    before, rest = card.split(LISTEN_BEGIN, 1)
-    after = rest.split(LISTEN_END, 1)[1]
-    return f"{before}{LISTEN_BEGIN}\n{text}\n{LISTEN_END}{after}"
+    try:
+        card = path.read_text(encoding="utf-8")
+        before, rest = card.split(BEGIN, 1)
+        after = rest.split(END, 1)[1]
+        write_whole(path, f"{before}{BEGIN}\n{text}\n{END}{after}".encode())
+    except (OSError, ValueError, IndexError) as error:
+        raise BundleError(f"{path}: the figures cannot be written there: {error}") from error

@@ -4,9 +4,13 @@ import argparse
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tocsin_models.study import cli as study
-from tocsin_shared.errors import BadInputError, BundleError, UnavailableError
+from tocsin_shared.errors import BadInputError
+
+if TYPE_CHECKING:
+    from tocsin_shared.classifier import Classifier
 
 STEPS = ("train", "quantize", "bundle")
 
@@ -31,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_making(commands.add_parser("make", help=make_help, description=make_help))
     for name, help_text in study.COMMANDS.items():
         study.add_command(commands.add_parser(name, help=help_text, description=help_text), name)
-    _add_evaluate(commands.add_parser("evaluate", help="hits and false alarms of a bundle"))
+    _add_evaluate(commands.add_parser("evaluate", help="hits, latency and false alarms of a bundle"))
     _add_speed(commands.add_parser("speed", help="time of one window through each variant, one thread"))
     return parser
 
@@ -40,7 +44,7 @@ def _add_making(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         type=Path,
-        default=Path("models/zoo/sentry/0.1.0"),
+        default=Path("models/zoo/sentry/1.0.0"),
         help="folder of the bundle, ending in NAME/RELEASE",
     )
     parser.add_argument("--corpus", type=Path, help="folder with manifest.csv; without it, made sounds only")
@@ -54,14 +58,38 @@ def _add_making(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--listen", action="store_true", help="run the recordings through tocsin node listen")
-    parser.add_argument("--corpus", type=Path, help="folder with manifest.csv (for --listen)")
+    parser.description = (
+        "How well a bundle hears recordings: single windows, and events through the node's own detector, "
+        "each recording in ambience of its own. Without --manifest, made sounds are played instead."
+    )
     parser.add_argument("--bundle", type=Path, help="folder of the bundle (default: the one shipped)")
     parser.add_argument("--variant", help="variant to run (default: the one a node would take)")
     parser.add_argument(
-        "--card", action="store_true", help="write the table into the bundle's card.md as well"
+        "--manifest", type=Path, metavar="CSV", help="recordings: columns path (below the file) and label"
     )
-    parser.add_argument("--each", type=int, default=20, help="made sounds of each label (without --listen)")
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="TOML with what your labels mean, beside those of ESC-50 and UrbanSound8K, which are known: "
+        '[labels] my_label = ["vehicle_horn"], [may_hold] my_label = ["speech"]',
+    )
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="COLUMN=PATTERN",
+        help="rows to hear, such as note=fold4* or source!=test; may be given again",
+    )
+    parser.add_argument(
+        "--snr", type=float, nargs=2, default=(10.0, 25.0), metavar="DB", help="level above the ambience"
+    )
+    parser.add_argument("--peer", type=Path, metavar="TFLITE", help="YAMNet, to hear the same recordings")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    parser.add_argument(
+        "--card", action="store_true", help="write the text into the bundle's card.md as well"
+    )
+    parser.add_argument("--each", type=int, default=20, help="made sounds of each label (without --manifest)")
     parser.add_argument("--seed", type=int, default=1)
     parser.set_defaults(run_command=_evaluate)
 
@@ -96,47 +124,47 @@ def _make(arguments: argparse.Namespace) -> int:
 def _named(out: Path) -> tuple[str, str]:
     name, release = out.resolve().parts[-2:]
     if not (re.fullmatch(r"[a-z0-9-]{1,32}", name) and re.fullmatch(r"\d{1,4}\.\d{1,4}\.\d{1,4}", release)):
-        raise BadInputError(f"--out {out}: must end in NAME/RELEASE, such as models/zoo/sentry/0.1.0")
+        raise BadInputError(f"--out {out}: must end in NAME/RELEASE, such as models/zoo/sentry/1.0.0")
     return name, release
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    from tocsin_shared.classifier import Classifier  # noqa: PLC0415
     from tocsin_shared.manifest import shipped_bundle  # noqa: PLC0415
 
-    if arguments.listen and arguments.corpus is None:
-        print("tocsin models evaluate: --listen needs --corpus, a folder with manifest.csv", file=sys.stderr)
-        return 2
     bundle = arguments.bundle or shipped_bundle()
-    if arguments.listen:
-        return _listen(arguments, bundle)
+    classifier = Classifier.load(bundle, arguments.variant)
+    if arguments.manifest is not None:
+        return _evaluate_recordings(arguments, bundle, classifier)
     from tocsin_models.evaluate import heard_alarms  # noqa: PLC0415
-    from tocsin_shared.classifier import Classifier  # noqa: PLC0415
 
-    found = heard_alarms(Classifier.load(bundle, arguments.variant), arguments.each, arguments.seed)
-    for one in found:
+    for one in heard_alarms(classifier, arguments.each, arguments.seed):
         print(f"{one.kind:32} {one.hits:3} of {one.of:3}; told as something else: {one.other}")
     return 0
 
 
-def _listen(arguments: argparse.Namespace, bundle: Path) -> int:
-    from tocsin_models.bundle import write_whole  # noqa: PLC0415
-    from tocsin_models.card import with_listening  # noqa: PLC0415
-    from tocsin_models.corpus import read_manifest_csv  # noqa: PLC0415
-    from tocsin_models.listen import chosen, listen, listening_table  # noqa: PLC0415
+def _evaluate_recordings(arguments: argparse.Namespace, bundle: Path, classifier: "Classifier") -> int:
+    import msgspec  # noqa: PLC0415
 
-    items = chosen(read_manifest_csv(arguments.corpus), arguments.seed)
-    if not items:
-        raise UnavailableError(f"{arguments.corpus}: holds none of the clips that are to be heard")
-    _tell(f"{len(items)} clips through tocsin node listen")
-    text = listening_table(listen(items, bundle, arguments.variant), arguments.seed)
-    print(text)
+    from tocsin_models.card import put_recordings  # noqa: PLC0415
+    from tocsin_models.label_map import LabelMap  # noqa: PLC0415
+    from tocsin_models.recordings import Order, Peer, choose, evaluate  # noqa: PLC0415
+    from tocsin_models.recordings_text import as_text  # noqa: PLC0415
+    from tocsin_models.teacher import Teacher  # noqa: PLC0415
+
+    meanings = LabelMap.read(arguments.labels)
+    chosen = choose(arguments.manifest, meanings, classifier.manifest.label_names, arguments.where)
+    peer = None if arguments.peer is None else Peer(Teacher(arguments.peer), meanings.yamnet)
+    _tell(f"{len(chosen.items)} recordings")
+    low, high = sorted(arguments.snr)
+    report = evaluate(classifier, chosen, Order(arguments.seed, (low, high), peer), _tell)
+    text = as_text(report)
+    print(msgspec.json.encode(report).decode() if arguments.json else text)
     if arguments.card:
-        try:
-            card = (bundle / "card.md").read_text(encoding="utf-8")
-            write_whole(bundle / "card.md", with_listening(card, text).encode())
-        except (OSError, ValueError) as error:
-            raise BundleError(f"{bundle / 'card.md'}: the table cannot be written there: {error}") from error
-    return 0
+        put_recordings(bundle / "card.md", text)
+    if report.misleading:
+        _tell(f"{len(report.problems)} recordings could not be heard, so these figures mislead")
+    return int(report.misleading)
 
 
 def _speed(arguments: argparse.Namespace) -> int:

@@ -5,13 +5,13 @@ cut from: no group is ever in two splits), ``tier`` (``A`` may train a model tha
 ``note``. Other columns are ignored.
 """
 
-import csv
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from tocsin_models.rows import Problem, leads_out, read_rows
 from tocsin_shared.audio import read_clip
 from tocsin_shared.errors import AudioError, BadInputError
 from tocsin_shared.features import Samples
@@ -86,30 +86,18 @@ def read_manifest_csv(folder: Path) -> tuple[Clip, ...]:
     Raises:
         BadInputError: no manifest, one without the needed columns, or a path that leaves the folder.
     """
-    path = folder / "manifest.csv"
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                raise BadInputError(f"{path}: the columns {', '.join(missing)} are missing")
-            return tuple(_clip(row, folder, f"{path}:{number}") for number, row in enumerate(reader, start=2))
-    except OSError as error:
-        raise BadInputError(
-            f"{folder} is not a corpus: manifest.csv cannot be read: {error.strerror}"
-        ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BadInputError(f"{path}: not a CSV file in UTF-8: {error}") from error
-
-
-def _clip(row: dict[str, str | None], folder: Path, place: str) -> Clip:
-    values = {name: (row[name] or "").strip() for name in COLUMNS}
-    lacking = [name for name in ("path", "label", "group") if not values[name]]
-    if lacking:
-        raise BadInputError(f"{place}: {' and '.join(lacking)} must not be empty")
-    if Path(values["path"]).is_absolute() or ".." in Path(values["path"]).parts:
-        raise BadInputError(f"{place}: the path {values['path']!r} leads out of the corpus")
-    return Clip(path=folder / values.pop("path"), **values)
+    if not (folder / "manifest.csv").is_file():
+        raise BadInputError(f"{folder} is not a corpus: it holds no manifest.csv")
+    problems: list[Problem] = []
+    clips = []
+    for row in read_rows(folder / "manifest.csv", COLUMNS, ("path", "label", "group"), problems):
+        values = {name: row.values[name] for name in COLUMNS}
+        if leads_out(values["path"]):
+            raise BadInputError(f"{row.place}: the path {values['path']!r} leads out of the corpus")
+        clips.append(Clip(path=folder / values.pop("path"), **values))
+    if problems:
+        raise BadInputError(str(problems[0]))
+    return tuple(clips)
 
 
 def read_sounds(

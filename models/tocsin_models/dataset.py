@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tocsin_models.corpus import Clip, ReadReport, Split, read_sounds
+from tocsin_models.files import whole_file
 from tocsin_models.recipe import (
     BEDS,
     EVENTS,
@@ -185,11 +186,13 @@ class _Piece:
 
 
 def save_windows(windows: Windows, path: Path) -> None:
-    """Write ``windows`` to ``path``, whole or not at all."""
-    temporary = path.with_suffix(".part")
-    with temporary.open("wb") as file:
+    """Write ``windows`` to ``path``, whole or not at all.
+
+    Raises:
+        UnavailableError: the disk is full or read-only.
+    """
+    with whole_file(path) as file:
         np.savez(file, **vars(windows))
-    temporary.replace(path)
 
 
 def load_windows(path: Path) -> Windows:

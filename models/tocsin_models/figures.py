@@ -69,3 +69,32 @@ def wilson(hits: int, of: int, z: float = 1.96) -> tuple[float, float]:
     spread = z * math.sqrt(share * (1.0 - share) / of + square / (4.0 * of * of))
     scale = 1.0 + square / of
     return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+
+
+def poisson_upper(count: int, confidence: float = 0.95) -> float:
+    """Largest mean that ``count`` events do not contradict (one-sided, exact): 3.0 for none, 4.74 for one."""
+
+    def at_most(mean: float) -> float:
+        term = total = math.exp(-mean)
+        for number in range(1, count + 1):
+            term *= mean / number
+            total += term
+        return total
+
+    low, high = 0.0, 10.0 + 3.0 * count
+    for _ in range(60):
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if at_most(middle) > 1.0 - confidence else (low, middle)
+    return high
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def interval(hits: int, of: int) -> str:
+    """Wilson interval as text."""
+    low, high = wilson(hits, of)
+    return f"{low:.2f} to {high:.2f}"

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from tocsin_models import recipe
-from tocsin_models.bundle import GOLDEN_LABELS, misheard, write_bundle, write_whole
+from tocsin_models.bundle import GOLDEN_LABELS, misheard, write_bundle
 from tocsin_models.card import Origin, card_text
 from tocsin_models.corpus import Clip, ReadReport, Split, read_manifest_csv, read_sounds
 from tocsin_models.dataset import (
@@ -30,6 +30,7 @@ from tocsin_models.dataset import (
     save_windows,
 )
 from tocsin_models.evaluate import Evaluation, evaluated
+from tocsin_models.files import write_whole
 from tocsin_models.gate import Bounds, Verdict
 from tocsin_models.net import NetSpec, read_yamnet
 from tocsin_models.quantize import (

@@ -182,7 +182,7 @@ def _placed(sound: Sound, count: int, rng: np.random.Generator) -> Placed:
     patient = rng.random() < 0.85
     for _ in range(8):
         start = int(rng.integers(-count + 1_600, max(len(sound.samples) - 1_600, -count + 1_601)))
-        inside = _active_inside(active, start, count)
+        inside = active_inside(active, start, count)
         if not patient or inside >= ENOUGH_SECONDS.get(sound.label, 0.1):
             break
     return Placed(sound, cut(sound.samples, start, count), inside)
@@ -207,7 +207,8 @@ def activity(samples: Samples, rate_hz: int = 16_000) -> npt.NDArray[np.bool_]:
     return active
 
 
-def _active_inside(active: npt.NDArray[np.bool_], start: int, count: int, rate_hz: int = 16_000) -> float:
+def active_inside(active: npt.NDArray[np.bool_], start: int, count: int, rate_hz: int = 16_000) -> float:
+    """Seconds for which a sound of that :func:`activity` sounds in ``count`` samples from ``start`` on."""
     size = round(PIECE_SECONDS * rate_hz)
     low, high = max(0, -(-start // size)), max(0, (start + count) // size)
     return float(active[low:high].sum()) * PIECE_SECONDS

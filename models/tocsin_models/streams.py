@@ -9,7 +9,7 @@ import numpy.typing as npt
 from tocsin_models.dataset import MADE_SECONDS
 from tocsin_models.recipe import TOLD
 from tocsin_shared.classifier import Classifier
-from tocsin_shared.detector import Detector
+from tocsin_shared.detector import Change, Detector
 from tocsin_shared.events import Phase
 from tocsin_shared.features import Samples, WindowStream
 from tocsin_shared.manifest import LabelSpec
@@ -44,6 +44,8 @@ class Told:
 
     label: str
     onset_seconds: float
+    told_seconds: float
+    """End of the window with which it was told."""
     score: float
 
 
@@ -70,11 +72,18 @@ def scored(name: str, label: str, samples: Samples, classifier: Classifier) -> S
 def detections(stream: Scored, labels: Sequence[LabelSpec]) -> list[Told]:
     """What a node would tell of ``stream``."""
     detector = Detector(labels, HOP_SECONDS)
-    changes = []
+    changes: list[Change] = []
+    first_told: dict[int, float] = {}
     for end, row in zip(stream.ends, stream.scores, strict=True):
-        changes += detector.step(end, [float(score) for score in row], None)
+        for change in detector.step(end, [float(score) for score in row], None):
+            first_told.setdefault(change.detection, end)
+            changes.append(change)
     changes += detector.flush()
-    return [Told(c.label, c.onset_seconds, c.score) for c in changes if c.phase is Phase.OFFSET]
+    return [
+        Told(c.label, c.onset_seconds, first_told[c.detection], c.score)
+        for c in changes
+        if c.phase is Phase.OFFSET
+    ]
 
 
 def made_alarm(label: str, snr_db: float, rng: np.random.Generator) -> Samples:

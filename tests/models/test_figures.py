@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tocsin_models.card import LISTEN_BEGIN, LISTEN_END, table, with_listening
-from tocsin_models.figures import agreement, wilson, window_figures
+from tocsin_models.figures import agreement, table, wilson, window_figures
 
 
 def column(*values: float) -> "np.typing.NDArray[np.float32]":
@@ -49,15 +48,6 @@ def test_a_wilson_interval_holds_its_share(case: tuple[int, int]) -> None:
     assert 0.0 <= low <= high <= 1.0
     if of:
         assert low - 1e-9 <= hits / of <= high + 1e-9
-
-
-def test_the_table_of_the_node_takes_its_place_in_the_card_again_and_again() -> None:
-    card = f"# card\n\n{LISTEN_BEGIN}\nold\n{LISTEN_END}\n\nend\n"
-    once = with_listening(card, "new")
-    assert once == f"# card\n\n{LISTEN_BEGIN}\nnew\n{LISTEN_END}\n\nend\n"
-    assert with_listening(once, "new") == once
-    with pytest.raises(ValueError, match="no lines"):
-        with_listening("# card", "new")
 
 
 def test_a_table_is_markdown() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tocsin_models.bundle import golden_clip, misheard, write_whole
+from tocsin_models.bundle import golden_clip, misheard
 from tocsin_models.cli import main
+from tocsin_models.files import write_whole
 from tocsin_models.recipe import LABELS
 from tocsin_shared.classifier import Classifier
 from tocsin_shared.errors import BadInputError

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tocsin_models.study.shards import write
+from tocsin_models.files import write_whole
 
 DOTS_PER_INCH = 110
 MANY_CLASSES = 60
@@ -110,4 +110,4 @@ def _name_ticks(axes: Any, names: Sequence[str]) -> None:
 def _save(figure: Any, path: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-    write(path, buffer.getvalue())
+    write_whole(path, buffer.getvalue())

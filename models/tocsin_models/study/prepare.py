@@ -15,13 +15,14 @@ from pathlib import Path
 import msgspec
 
 from tocsin_models.corpus import MISLEADING_SHARE, Split
+from tocsin_models.files import write_whole
+from tocsin_models.rows import Problem
 from tocsin_models.study.balance import Dealt, Item, class_weights, deal
 from tocsin_models.study.settings import LEAST_RECORDINGS, DataSettings, FeatureSettings, StudySettings
-from tocsin_models.study.shards import Order, Shard, read_shard, write
+from tocsin_models.study.shards import Order, Shard, read_shard
 from tocsin_models.study.sources import (
     Found,
     Layout,
-    Problem,
     Recording,
     normal,
     read_data_set,
@@ -234,8 +235,8 @@ _KINDS = {
 
 def _write(out: Path, result: Prepared) -> None:
     lines = "".join(f"{one.kind}: {one}\n" for one in result.problems)
-    write(out / "problems.txt", lines.encode("utf-8", "replace"))
-    write(out / "prepared.json", msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+    write_whole(out / "problems.txt", lines.encode("utf-8", "replace"))
+    write_whole(out / "prepared.json", msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
 
 
 def read_prepared(folder: Path) -> Prepared:

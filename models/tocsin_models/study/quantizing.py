@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tocsin_models.corpus import Split
+from tocsin_models.files import write_whole
 from tocsin_models.gate import Verdict
 from tocsin_models.study.calibration import calibration
 from tocsin_models.study.gate import judge
@@ -24,7 +25,6 @@ from tocsin_models.study.metrics import Numbers
 from tocsin_models.study.prepare import read_prepared
 from tocsin_models.study.reading import Floats, Store
 from tocsin_models.study.report import keras_logits
-from tocsin_models.study.shards import write
 from tocsin_models.study.training import BEST, Run, start_backend, trained
 from tocsin_models.variants import VARIANTS, convert
 from tocsin_shared.errors import BadInputError, UnavailableError
@@ -145,7 +145,7 @@ def quantize(run: Run, tell: Tell) -> dict[str, Verdict]:
         "calibration": {"windows": len(chosen.windows), "seed": settings.seed, "sha256": chosen.sha256},
         "variants": {name: {"bytes": sizes[name], **asdict(one)} for name, one in verdicts.items()},
     }
-    write(run.folder / "variants.json", json.dumps(summary, indent=1).encode() + b"\n")
+    write_whole(run.folder / "variants.json", json.dumps(summary, indent=1).encode() + b"\n")
     return verdicts
 
 
@@ -175,7 +175,7 @@ def _judged(run: Run, variant: str, content: bytes, windows: Path, held: Heldout
     verdict = judge(found.logits, held.logits[part], held.true[part], run.settings.quantize)
     for name in ("variants", "rejected"):
         (run.folder / name / f"{variant}.tflite").unlink(missing_ok=True)
-    write(run.folder / ("variants" if verdict.passed else "rejected") / f"{variant}.tflite", content)
+    write_whole(run.folder / ("variants" if verdict.passed else "rejected") / f"{variant}.tflite", content)
     return verdict
 
 

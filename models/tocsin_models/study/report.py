@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tocsin_models.card import table
+from tocsin_models.figures import table
+from tocsin_models.files import write_whole
 from tocsin_models.study import plots
 from tocsin_models.study.metrics import (
     Averages,
@@ -22,7 +23,6 @@ from tocsin_models.study.metrics import (
     intervals,
 )
 from tocsin_models.study.reading import Floats, Store
-from tocsin_models.study.shards import write
 from tocsin_models.study.training import History
 
 NAMES = ("precision", "recall", "f1", "accuracy")
@@ -106,6 +106,6 @@ def write_report(report: Report, history: History, folder: Path, title: str) -> 
     """Text, figures and ``report.json`` in ``folder``."""
     plots.curves(history, folder / "curves.png")
     plots.confusion_matrix(report.matrix, report.classes, folder / "confusion.png")
-    write(folder / "report.md", report_text(report, title).encode())
+    write_whole(folder / "report.md", report_text(report, title).encode())
     content = {**asdict(report), "matrix": report.matrix.tolist()}
-    write(folder / "report.json", json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
+    write_whole(folder / "report.json", json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")

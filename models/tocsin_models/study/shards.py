@@ -7,9 +7,6 @@ shard whose recordings or settings change gets another name, and one that is the
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -18,9 +15,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from tocsin_models.files import whole_file
+from tocsin_models.rows import Problem
 from tocsin_models.study.archives import as_file
 from tocsin_models.study.settings import FeatureSettings
-from tocsin_models.study.sources import Problem, Recording
+from tocsin_models.study.sources import Recording
 from tocsin_models.study.windows import is_silent, windows
 from tocsin_shared.audio import read_blocks
 from tocsin_shared.errors import BadInputError, UnavailableError
@@ -175,34 +174,3 @@ def _append(file: "IO[bytes]", one: Recording, features: FeatureSettings) -> Hel
         silent=silent,
         digest=digest.hexdigest()[:16],
     )
-
-
-@contextmanager
-def whole_file(path: Path) -> "Iterator[IO[bytes]]":
-    """A file to write that takes the place of ``path`` at the end, or leaves nothing behind if that fails."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def write(path: Path, content: bytes) -> None:
-    """Put ``content`` at ``path``, whole or not at all.
-
-    Raises:
-        UnavailableError: the disk is full or read-only.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as file:
-            file.write(content)
-    except OSError as error:
-        raise UnavailableError(
-            f"{path}: cannot be written: {error.strerror}; make room and run again"
-        ) from error

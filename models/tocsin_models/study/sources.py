@@ -12,7 +12,6 @@
 A label or a row that cannot be used is told, never guessed at.
 """
 
-import csv
 import re
 import unicodedata
 from collections import defaultdict
@@ -21,6 +20,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
+from tocsin_models.rows import Problem, inside, read_rows
 from tocsin_models.study.archives import SUFFIXES as ARCHIVES
 from tocsin_models.study.archives import members
 from tocsin_shared.audio import SUFFIXES
@@ -56,21 +56,6 @@ class Recording:
     def name(self) -> str:
         """Where it is, for people."""
         return f"{self.file}:{self.member}" if self.member else str(self.file)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something that is wrong with the data."""
-
-    kind: str
-    """One of a few words to count by, such as ``unreadable``."""
-    where: str
-    text: str
-    misleads: bool = True
-    """Whether figures made from the rest would mislead."""
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.text}"
 
 
 @dataclass(frozen=True)
@@ -138,8 +123,8 @@ def _sounds(root: Path) -> Iterator[Path]:
 
 
 def _csv(root: Path, problems: list[Problem]) -> Iterator[Recording]:
-    for place, row in _rows(root / "manifest.csv", ("path", "label", "group"), problems):
-        if path := _inside(root, row["path"], place, problems):
+    for place, row in _filled(root / "manifest.csv", ("path", "label", "group"), problems):
+        if path := inside(root, row["path"], place, problems):
             yield Recording(
                 path, normal(row["label"]), row["group"], row.get("source", ""), row.get("note", "")
             )
@@ -147,8 +132,8 @@ def _csv(root: Path, problems: list[Problem]) -> Iterator[Recording]:
 
 def _esc50(root: Path, problems: list[Problem]) -> Iterator[Recording]:
     wanted = ("filename", "fold", "category", "src_file")
-    for place, row in _rows(root / "meta" / "esc50.csv", wanted, problems):
-        if path := _inside(root / "audio", row["filename"], place, problems):
+    for place, row in _filled(root / "meta" / "esc50.csv", wanted, problems):
+        if path := inside(root / "audio", row["filename"], place, problems):
             yield Recording(
                 path, normal(row["category"]), f"fs{row['src_file']}", "esc50", f"fold{row['fold']}"
             )
@@ -156,9 +141,9 @@ def _esc50(root: Path, problems: list[Problem]) -> Iterator[Recording]:
 
 def _urbansound8k(root: Path, problems: list[Problem]) -> Iterator[Recording]:
     wanted = ("slice_file_name", "fsID", "fold", "class")
-    for place, row in _rows(root / "metadata" / "UrbanSound8K.csv", wanted, problems):
+    for place, row in _filled(root / "metadata" / "UrbanSound8K.csv", wanted, problems):
         folder = root / "audio" / f"fold{row['fold']}"
-        if path := _inside(folder, row["slice_file_name"], place, problems):
+        if path := inside(folder, row["slice_file_name"], place, problems):
             yield Recording(
                 path, normal(row["class"]), f"fs{row['fsID']}", "urbansound8k", f"fold{row['fold']}"
             )
@@ -221,38 +206,11 @@ _READERS: dict[Layout, Callable[[Path, list[Problem]], Iterator[Recording]]] = {
 }
 
 
-def _rows(
+def _filled(
     path: Path, columns: tuple[str, ...], problems: list[Problem]
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """Rows with a value in each of ``columns``, and where they stand; the others become problems."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in columns if name not in (reader.fieldnames or ())]
-            if missing:
-                raise BadInputError(f"{path}: the columns {', '.join(missing)} are missing")
-            for number, row in enumerate(reader, start=2):
-                values = {name: (value or "").strip() for name, value in row.items() if isinstance(name, str)}
-                place = f"{path}:{number}"
-                if lacking := [name for name in columns if not values[name]]:
-                    problems.append(Problem("row", place, f"{' and '.join(lacking)} must not be empty"))
-                    continue
-                yield place, values
-    except OSError as error:
-        raise BadInputError(f"{path}: cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BadInputError(f"{path}: not a CSV file in UTF-8: {error}") from error
-
-
-def _inside(root: Path, name: str, place: str, problems: list[Problem]) -> Path | None:
-    path = root / name
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        problems.append(Problem("row", place, f"the path {name!r} leads out of the data set"))
-        return None
-    if not path.is_file():
-        problems.append(Problem("missing", place, f"there is no file {name!r}", misleads=False))
-        return None
-    return path
+    for row in read_rows(path, columns, columns, problems):
+        yield row.place, row.values
 
 
 def normal(label: str) -> str:

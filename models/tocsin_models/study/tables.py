@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from tocsin_models.card import table
 from tocsin_models.corpus import Split
+from tocsin_models.figures import table
+from tocsin_models.files import write_whole
 from tocsin_models.study import plots
 from tocsin_models.study.ablation import Broken
 from tocsin_models.study.metrics import Interval
 from tocsin_models.study.prepare import Prepared
 from tocsin_models.study.settings import StudySettings
-from tocsin_models.study.shards import write
 from tocsin_models.study.training import Run
 
 THE_STUDY = {
@@ -282,10 +282,10 @@ def write_tables(done: Done, out: Path) -> None:
     Raises:
         UnavailableError: the disk is full or read-only.
     """
-    write(out / f"{done.name}.md", done.text.encode())
+    write_whole(out / f"{done.name}.md", done.text.encode())
     content = asdict(replace(done, rows=tuple(replace(row, python="") for row in done.rows)))
-    write(out / f"{done.name}.json", json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
-    write(out / f"{done.name}.csv", _csv(done).encode())
+    write_whole(out / f"{done.name}.json", json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
+    write_whole(out / f"{done.name}.csv", _csv(done).encode())
     shown = [row for row in done.rows if row.macro_f1 is not None and _whole(row, done)]
     sizes = [(row.variant, row.size_bytes / 1e6, row.macro_f1 or 0.0) for row in shown if not row.python]
     sizes += [(f"study: {name}", megabytes, f1) for name, (megabytes, _, f1) in THE_STUDY.items()]

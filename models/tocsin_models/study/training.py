@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from tocsin_models.corpus import Split
+from tocsin_models.files import write_whole
 from tocsin_models.study.balance import class_weights
 from tocsin_models.study.prepare import Prepared, read_prepared
 from tocsin_models.study.reading import Floats, Places, Store, at_other_levels, augmented, epoch_plan
 from tocsin_models.study.resnet import resnet
 from tocsin_models.study.settings import StudySettings, TrainingSettings
-from tocsin_models.study.shards import write
 from tocsin_shared.errors import BadInputError, UnavailableError
 
 CHECKPOINT, STATE, BEST = "checkpoint.keras", "training.json", "best.weights.h5"
@@ -97,7 +97,7 @@ def _open(run: Run, prepared: Prepared) -> None:
         raise BadInputError(
             f"{run.folder}: holds a run with other settings or data; name another --run, or delete it"
         )
-    write(path, wanted)
+    write_whole(path, wanted)
 
 
 def _weights(prepared: Prepared, settings: TrainingSettings) -> Floats:
@@ -198,7 +198,7 @@ def _save(run: Run, progress: Progress) -> None:
         raise UnavailableError(
             f"{run.folder}: no room for a checkpoint: {error}; make room and run again"
         ) from error
-    write(run.folder / STATE, json.dumps({"epochs": progress.history}, indent=1).encode())
+    write_whole(run.folder / STATE, json.dumps({"epochs": progress.history}, indent=1).encode())
 
 
 def _line(history: History, epochs: int) -> str:
