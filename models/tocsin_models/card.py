@@ -14,9 +14,7 @@ from tocsin_shared.errors import BundleError
 from tocsin_shared.manifest import LabelSpec
 
 BEGIN, END = "<!-- on recordings: begin -->", "<!-- on recordings: end -->"
-RECORDINGS = (
-    "--where source=esc50_union --where source=us8k_part --where 'note=fold4*' --where 'note=fold2;*'"
-)
+RECORDINGS = "--where source=esc50_union --where source=us8k_part --where note=fold4 --where 'note=fold2;*'"
 """Which recordings the card speaks of: fold 4 of ESC-50 and fold 2 of UrbanSound8K."""
 NOT_YET = "Not measured yet: `tocsin models evaluate --manifest CSV --bundle DIR --card` fills this in."
 

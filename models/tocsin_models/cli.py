@@ -1,6 +1,7 @@
 """``tocsin models``: bundles and the study. Heavy packages are imported by what needs them only."""
 
 import argparse
+import os
 import re
 import sys
 from pathlib import Path
@@ -100,6 +101,8 @@ def _add_speed(parser: argparse.ArgumentParser) -> None:
 
 
 def _make(arguments: argparse.Namespace) -> int:
+    # Processes that draw windows share the cores; numpy's own threads would only get into each other's way.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from tocsin_models.make import FULL, QUICK, Order, make  # noqa: PLC0415  # keeps --help instant
 
     name, release = _named(arguments.out)
