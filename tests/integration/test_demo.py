@@ -41,7 +41,7 @@ def test_a_minute_of_demo_loses_nothing(tmp_path: Path, which: str) -> None:
         (["--broker", "mosquito"], "there is no such program"),
         (["--audio", "/nowhere"], "no such file or folder"),
         (["--seconds", "5"], "20 to 86400"),
-        (["--sounds", "siren,sirne"], "no sound 'sirne' can be made; known are"),
+        (["--sounds", "scream,screem"], "no sound 'screem' can be made; known are"),
         (["--folder", "/dev/null/x"], "/dev/null/x"),
     ],
 )

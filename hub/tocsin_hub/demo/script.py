@@ -15,10 +15,21 @@ SETTLE_SECONDS = 8.0
 
 LENGTH_SECONDS = {
     "smoke_alarm": (6.0, 10.0),
-    "siren": (4.0, 8.0),
-    "glass_breaking": (1.0, 2.0),
+    "co_alarm": (6.0, 8.0),
+    "evacuation_siren": (5.0, 9.0),
+    "emergency_siren": (4.0, 8.0),
     "vehicle_horn": (1.5, 3.0),
-    "alarm_beep": (4.0, 7.0),
+    "reversing_beeper": (4.0, 7.0),
+    "glass_breaking": (1.0, 2.0),
+    "gunshot_or_explosion": (1.0, 3.0),
+    "scream": (2.0, 4.0),
+    "chainsaw_or_power_tool": (4.0, 8.0),
+    "machine_alarm_beep": (4.0, 7.0),
+    "engine": (5.0, 9.0),
+    "dog_bark": (2.0, 4.0),
+    "crying": (3.0, 6.0),
+    "phone_or_door_bell": (3.0, 6.0),
+    "knock": (1.5, 3.0),
     "speech": (3.0, 6.0),
 }
 LEVEL_DBFS = (-32.0, -16.0)

@@ -22,14 +22,16 @@ COMMANDS = {
 
 def add_command(parser: argparse.ArgumentParser, name: str) -> None:
     """Give ``parser`` the options of the command ``name``, one of :data:`COMMANDS`."""
+    # A bundle that is compared has no settings, no prepared data and no run.
+    needed = name != "compare"
     parser.add_argument(
-        "--config", type=Path, required=True, help="settings, such as models/configs/resnet50.toml"
+        "--config", type=Path, required=needed, help="settings, such as models/configs/resnet50.toml"
     )
     if name == "prepare":
         _add_prepare(parser)
     else:
-        parser.add_argument("--data", type=Path, required=True, help="folder that `prepare --out` made")
-        parser.add_argument("--run", type=Path, required=True, help="folder of the run")
+        parser.add_argument("--data", type=Path, required=needed, help="folder that `prepare --out` made")
+        parser.add_argument("--run", type=Path, required=needed, help="folder of the run")
     if name == "compare":
         _add_compare(parser)
     parser.set_defaults(
@@ -71,6 +73,18 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         help="Python that has another runtime, such as tflite-runtime with numpy<2; may be given again",
     )
     parser.add_argument("--threads", type=int, action="append", help="threads to measure (default: 1 and 2)")
+    parser.add_argument("--bundle", type=Path, help="compare the variants of this bundle instead of a run")
+    parser.add_argument(
+        "--windows", type=Path, help="with --bundle: windows-test.npz of the run that made the bundle"
+    )
+    parser.add_argument(
+        "--peer",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="TFLITE",
+        help="with --bundle: a TFLite file of YAMNet to time as well; may be given again",
+    )
     parser.add_argument(
         "--no-ablation", action="store_true", help="leave out the files that are broken on purpose"
     )
@@ -147,6 +161,13 @@ def _quantize(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
+    needed = ("windows",) if arguments.bundle else ("config", "data", "run")
+    if lacking := [f"--{name}" for name in needed if getattr(arguments, name) is None]:
+        whole = "--bundle" if arguments.bundle else "a run (or --bundle)"
+        print(f"tocsin models compare: {whole} needs {', '.join(lacking)} as well", file=sys.stderr)
+        return 2
+    if arguments.bundle:
+        return _compare_bundle(arguments)
     from tocsin_models.study.compare import compare  # noqa: PLC0415
     from tocsin_models.study.tables import Comparison  # noqa: PLC0415
 
@@ -161,6 +182,21 @@ def _compare(arguments: argparse.Namespace) -> int:
         _tell,
     )
     print(done.text)
+    return 0
+
+
+def _compare_bundle(arguments: argparse.Namespace) -> int:
+    from tocsin_models.study.bundles import BundleComparison, compare_bundle  # noqa: PLC0415
+
+    order = BundleComparison(
+        arguments.bundle,
+        arguments.windows,
+        arguments.out,
+        tuple(arguments.runtime_python),
+        tuple(arguments.peer),
+        tuple(arguments.threads or (1, 2)),
+    )
+    print(compare_bundle(order, _tell))
     return 0
 
 

@@ -87,10 +87,11 @@ def _tflite(path: str, threads: int, forget_scale: bool) -> "tuple[str, Call]":
     kind, runtime = _interpreter()
     interpreter = kind(model_path=path, num_threads=threads)
     interpreter.allocate_tensors()
-    (given,), (taken,) = interpreter.get_input_details(), interpreter.get_output_details()
+    given, taken = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
     def call(window: Any) -> Any:
-        interpreter.set_tensor(given["index"], _quantized(np.asarray(window), given, forget_scale))
+        values = _quantized(np.asarray(window), given, forget_scale)
+        interpreter.set_tensor(given["index"], values.reshape(given["shape"]))
         interpreter.invoke()
         answer = interpreter.get_tensor(taken["index"])
         if answer.dtype == np.float32:

@@ -51,9 +51,13 @@ def test_the_seed_decides() -> None:
 
 def test_recordings_are_labelled_by_folder_or_name() -> None:
     """A recording whose name says nothing is played, but not judged."""
-    files = [(Path("siren/a.wav"), 5.0), (Path("x/glass_breaking-1.ogg"), 2.0), (Path("x/hello.ogg"), 3.0)]
+    files = [
+        (Path("emergency_siren/a.wav"), 5.0),
+        (Path("x/glass_breaking-1.ogg"), 2.0),
+        (Path("x/hello.ogg"), 3.0),
+    ]
     cues = {cue.file: cue for cue in script_of_recordings(Random(1), files, 60.0)}
-    assert [cues[path].label for path, _ in files] == ["siren", "glass_breaking", ""]
+    assert [cues[path].label for path, _ in files] == ["emergency_siren", "glass_breaking", ""]
     assert [cues[path].expected for path, _ in files] == [True, True, False]
 
 
