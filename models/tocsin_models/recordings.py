@@ -3,6 +3,7 @@
 Every recording is put into made ambience of its own, with some seconds before and after, so that it begins
 and ends as sounds in a room do. The detector is the node's own. YAMNet may hear the same recordings, alone
 and without ambience, as a peer: right where a class that is wanted is among its five best at any time.
+Both hear a recording at a level of our choice, whatever the level at which it was stored.
 """
 
 import fnmatch
@@ -30,6 +31,8 @@ from tocsin_shared.synthesis import ambience, mix
 EARLY_SECONDS, LATE_SECONDS = 0.6, 2.5
 """A detection belongs to a recording if it begins this long before it at most, or after its end."""
 PEER_BEST = 5
+PEER_PEAK = 0.95
+"""Peak at which the peer hears a recording: what is stored softly would be silence to it."""
 RATE_HZ = 16_000
 Tell = Callable[[str], None]
 
@@ -100,9 +103,10 @@ class FalseAlarms:
     told: Mapping[str, int]
     alarms: int
     """Of labels whose severity is ``alarm``."""
-    alarms_per_hour: float
-    alarms_per_hour_at_most: float
-    """Upper bound, 95 %."""
+    alarms_per_hour: float | None
+    """``None`` where there was no such stream."""
+    alarms_per_hour_at_most: float | None
+    """Upper bound, 95 %; ``None`` likewise."""
 
 
 @dataclass(frozen=True)
@@ -228,15 +232,20 @@ def evaluate(classifier: Classifier, chosen: Chosen, order: Order, tell: Tell) -
             problems.append(Problem("unreadable", str(item.path), str(error)))
             tell(f"left out: {error}")
             continue
+        if not activity(samples).any():
+            problems.append(Problem("silent", str(item.path), "holds nothing but silence"))
+            continue
         rng = np.random.default_rng([order.seed, number])
         heard.append(_hear(classifier, item, samples, order, rng))
         if (number + 1) % 100 == 0:
             tell(f"  {number + 1} of {len(chosen.items)} recordings")
     if not heard:
-        raise BadInputError(f"none of {len(chosen.items)} recordings can be read; the first: {problems[0]}")
+        first = problems[len(chosen.problems)]
+        raise BadInputError(f"none of {len(chosen.items)} recordings can be read; the first: {first}")
     labels = classifier.manifest.label_names
     windows = _window_figures(heard, labels)
-    misleads = sum(one.misleads for one in problems)
+    # A list of recordings of which most are not there is as misleading as one of which most are damaged.
+    misleads = sum(one.misleads or one.kind == "missing" for one in problems)
     return Report(
         bundle=classifier.name,
         recordings=len(heard),
@@ -280,7 +289,8 @@ def _peer_hit(samples: Samples, label: str, peer: Peer) -> bool | None:
     wanted = peer.wanted.get(label)
     if not wanted:
         return None
-    best = np.argsort(-peer.teacher.scores(samples).max(axis=0), kind="stable")[:PEER_BEST]
+    loud = samples * np.float32(PEER_PEAK / max(float(np.max(np.abs(samples))), 1e-9))
+    best = np.argsort(-peer.teacher.scores(loud).max(axis=0), kind="stable")[:PEER_BEST]
     return bool(set(best.tolist()) & set(wanted))
 
 
@@ -358,8 +368,8 @@ def _false_alarms(quiet: Sequence[_Heard]) -> FalseAlarms:
         recorded_hours=sum(one.seconds for one in quiet) / 3600.0,
         told=dict(sorted(told.items())),
         alarms=alarms,
-        alarms_per_hour=alarms / max(hours, 1e-9),
-        alarms_per_hour_at_most=poisson_upper(alarms) / max(hours, 1e-9),
+        alarms_per_hour=alarms / hours if hours else None,
+        alarms_per_hour_at_most=poisson_upper(alarms) / hours if hours else None,
     )
 
 

@@ -35,6 +35,8 @@ def as_text(report: Report) -> str:
 
 
 def _quiet(false: FalseAlarms) -> str:
+    if false.alarms_per_hour is None or false.alarms_per_hour_at_most is None:
+        return "No recording was one in which nothing is to be told, so false alarms were not counted."
     told = ", ".join(f"{label} {count}" for label, count in false.told.items()) or "nothing"
     return (
         f"Where nothing is to be told, in {false.hours:.2f} h of streams ({false.recorded_hours:.2f} h of "

@@ -12,11 +12,13 @@ import soundfile
 
 from tocsin_models.card import BEGIN, END, put_recordings
 from tocsin_models.cli import main
-from tocsin_models.figures import poisson_upper
+from tocsin_models.corpus import read_manifest_csv
+from tocsin_models.figures import Scores, poisson_upper
 from tocsin_models.label_map import SHIPPED, LabelMap
 from tocsin_models.recipe import LABELS
-from tocsin_models.recordings import Chosen, Order, Report, choose, evaluate
+from tocsin_models.recordings import Chosen, Order, Peer, Report, choose, evaluate
 from tocsin_models.recordings_text import as_text
+from tocsin_models.teacher import CLASSES
 from tocsin_shared.errors import BadInputError, BundleError
 from tocsin_shared.features import Frames, Samples
 from tocsin_shared.manifest import (
@@ -108,7 +110,8 @@ def test_what_is_told_where_nothing_is_to_be_told_is_a_false_alarm(data: Path) -
     assert false.alarms == sum(false.told.values())
     assert false.recorded_hours == pytest.approx(8.0 / 3600.0)
     assert false.hours > false.recorded_hours
-    assert false.alarms_per_hour_at_most > false.alarms_per_hour
+    assert false.alarms_per_hour == pytest.approx(false.alarms / false.hours)
+    assert false.alarms_per_hour_at_most == pytest.approx(poisson_upper(false.alarms) / false.hours)
 
 
 def test_speech_is_recognised_only_so_it_is_no_event(data: Path) -> None:
@@ -164,6 +167,49 @@ def test_one_bad_recording_of_many_does_not_mislead(data: Path) -> None:
     found = report(data)
     assert len(found.problems) == 1
     assert not found.misleading
+
+
+def test_recordings_that_are_not_there_make_the_figures_misleading(data: Path) -> None:
+    with (data / "manifest.csv").open("a", encoding="utf-8") as file:
+        file.write("gone.wav,siren,a\n")
+    found = report(data)
+    assert found.recordings == 4
+    assert found.misleading
+
+
+def test_silence_is_named_and_is_no_siren_that_was_missed(data: Path) -> None:
+    write(data, "also.wav", np.zeros(64_000, dtype=np.float32))
+    found = report(data)
+    assert (found.events["siren"].of, found.events["siren"].hits) == (1, 1)
+    (problem,) = found.problems
+    assert "also.wav: holds nothing but silence" in problem
+
+
+def test_without_a_quiet_recording_nothing_is_said_about_false_alarms(data: Path) -> None:
+    found = report(data, "label=siren")
+    assert found.false_alarms.alarms_per_hour is None
+    assert found.false_alarms.alarms_per_hour_at_most is None
+    assert "false alarms were not counted" in as_text(found)
+
+
+class LevelAsScore:
+    """A peer whose class 5 is as sure as the sound is loud, and that names class 9 instead of a soft one."""
+
+    def scores(self, samples: Samples) -> Scores:
+        heard = np.zeros((1, CLASSES), dtype=np.float32)
+        heard[0, 5] = np.max(np.abs(samples))
+        heard[0, 9:14] = 0.5
+        return heard
+
+
+def test_the_peer_hears_a_soft_recording_as_well_as_a_loud_one(data: Path) -> None:
+    write(data, "also.wav", at_level(sound("emergency_siren", 4.0, np.random.default_rng(2)), -50.0))
+    stand_in: Any = LevelAsScore()
+    judge: Any = LoudIsASiren()
+    order = Order(3, (40.0, 40.0), Peer(stand_in, {"siren": (5,)}))
+    peer = evaluate(judge, chosen(data), order, lambda _: None).events["siren"].peer
+    assert peer is not None
+    assert peer[0] == 2
 
 
 def test_not_one_readable_recording_is_an_error(data: Path) -> None:
@@ -246,3 +292,10 @@ def test_a_card_without_a_place_for_figures_is_left_as_it_is(tmp_path: Path) -> 
     with pytest.raises(BundleError, match="cannot be written there"):
         put_recordings(tmp_path / "card.md", "new")
     assert (tmp_path / "card.md").read_text(encoding="utf-8") == "# card\n"
+
+
+@pytest.mark.corpus
+def test_every_label_of_the_corpus_has_a_meaning(corpus: Path) -> None:
+    meanings = LabelMap.read()
+    labels = {clip.label for clip in read_manifest_csv(corpus)}
+    assert {label for label in labels if not meanings.knows(label)} == meanings.ignored & labels
