@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tocsin_models.corpus import Clip
-from tocsin_models.evaluate import Evaluation
-from tocsin_models.figures import interval, table
+from tocsin_models.evaluate import Evaluation, Heard
+from tocsin_models.figures import table
 from tocsin_models.files import write_whole
 from tocsin_models.recipe import EVALUATION_GROUPS, TOLD
 from tocsin_shared.errors import BundleError
@@ -86,7 +86,8 @@ F1 at a score of one half over {count:,} windows of held-out recordings and newl
 dB over what else is there, near and far, some clipped; parts of a sound too short to count are left out."""
 
 ALARMS_TEXT = """\
-Six seconds of a made sound over made ambience, newly drawn, not those of training; streams of 13 s."""
+Six seconds of a made sound over made ambience, newly drawn, not those of training; streams of 13 s. How many
+were told by their name, by their level above the ambience, and how often another label was told as well."""
 
 QUIET_TEXT = """\
 False detections in {hours:.2f} h of held-out recordings without alarms, made rooms, speech and decoys,
@@ -106,13 +107,14 @@ Groups `fs…` are sounds of freesound.org by number, as cut for ESC-50 (K. J. P
 
 def _purpose(origin: Origin) -> str:
     start = (
-        "It starts from the first seven layers of YAMNet (Google, Apache-2.0, trained on AudioSet)."
+        "It starts from YAMNet (Google, Apache-2.0, trained on AudioSet), without its channels that are never "
+        "active."
         if origin.yamnet_sha256
         else "It starts from chance."
     )
     return (
-        f"A small network that hears {', '.join(TOLD)} in windows of 2 s, and recognises speech so that "
-        f"it is not mistaken for them. {origin.parameters:,} parameters. {start}"
+        f"A network that hears {', '.join(TOLD)} in windows of 1.9 s, and recognises speech so that it "
+        f"is not mistaken for them. {origin.parameters:,} parameters. {start}"
     )
 
 
@@ -150,14 +152,17 @@ def _windows(origin: Origin, figures: Evaluation) -> str:
 
 
 def _alarms(figures: Evaluation) -> str:
+    by_label: dict[str, list[Heard]] = defaultdict(list)
+    for one in figures.alarms:
+        by_label[one.label].append(one)
+    levels = [f"{one.snr_db:g} dB" for one in next(iter(by_label.values()), [])]
     rows = [
-        [one.kind, f"{one.hits} / {one.of}", interval(one.hits, one.of), str(one.other)]
-        for one in figures.alarms
+        [label, *(f"{one.hits} / {one.of}" for one in ones), str(sum(one.other for one in ones))]
+        for label, ones in by_label.items()
     ]
-    false = ", ".join(f"{label} {count}" for label, count in figures.quiet_told.items())
+    false = ", ".join(f"{label} {count}" for label, count in figures.quiet_told.items() if count) or "nothing"
     quiet = QUIET_TEXT.format(hours=figures.quiet_hours, counts=false)
-    rows_table = table(["sound", "detected", "95 % interval", "told as something else"], rows)
-    return "\n\n".join([ALARMS_TEXT, rows_table, quiet])
+    return "\n\n".join([ALARMS_TEXT, table(["sound", *levels, "told as something else"], rows), quiet])
 
 
 def _rules(labels: Sequence[LabelSpec]) -> str:

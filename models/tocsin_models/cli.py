@@ -142,7 +142,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from tocsin_models.evaluate import heard_alarms  # noqa: PLC0415
 
     for one in heard_alarms(classifier, arguments.each, arguments.seed):
-        print(f"{one.kind:32} {one.hits:3} of {one.of:3}; told as something else: {one.other}")
+        told = f"{one.hits:3} of {one.of:3}; told as something else: {one.other}"
+        print(f"{one.label:24} {one.snr_db:3g} dB: {told}")
     return 0
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from tocsin_models.dataset import Windows
-from tocsin_models.figures import Agreement, WindowFigures, agreement, window_figures
+from tocsin_models.figures import Agreement, WindowFigures, agreement, sigmoid, window_figures
+from tocsin_models.quantize import window_logits
 from tocsin_models.recipe import TOLD
 from tocsin_models.streams import Scored, detections, hours, made_alarms, made_quiet
 from tocsin_shared.classifier import Classifier
@@ -20,9 +20,11 @@ WARM_UPS, REPEATS = 20, 200
 
 @dataclass(frozen=True)
 class Heard:
-    """Streams of one kind: how many were detected rightly, and what else was told."""
+    """Made sounds of one label: how many were detected rightly, and what else was told."""
 
-    kind: str
+    label: str
+    snr_db: float
+    """Level above the ambience."""
     hits: int
     of: int
     other: int = 0
@@ -66,7 +68,7 @@ def evaluated(
     logits = {name: window_logits(Classifier.load(folder, name), windows) for name in variants}
     labels = chosen.manifest.label_names
     figures = {
-        name: window_figures(_sigmoid(values), windows.targets, windows.weights, labels)
+        name: window_figures(sigmoid(values), windows.targets, windows.weights, labels)
         for name, values in logits.items()
     }
     tell(f"  {len(windows)} windows through {', '.join(variants)}")
@@ -83,22 +85,19 @@ def evaluated(
     )
 
 
-def window_logits(classifier: Classifier, windows: Windows) -> npt.NDArray[np.float32]:
-    """Logits of every window, shape (windows, labels)."""
-    rows = [classifier.logits(frames.astype(np.float32)).copy() for frames in windows.frames]
-    return np.array(rows, dtype=np.float32)
+SNRS_DB = (5.0, 10.0, 20.0)
 
 
 def heard_alarms(classifier: Classifier, each: int, seed: int) -> list[Heard]:
-    """``each`` made sounds of every told label at 5, 10 and 20 dB over ambience."""
+    """``each`` made sounds of every told label at each of :data:`SNRS_DB` over ambience."""
     found = []
-    for snr_db in (5.0, 10.0, 20.0):
+    for snr_db in SNRS_DB:
         streams = made_alarms(each, snr_db, np.random.default_rng(seed), classifier)
         for label in TOLD:
             own = [detections(s, classifier.manifest.labels) for s in streams if s.label == label]
             hits = sum(any(found.label == label for found in one) for one in own)
             other = sum(found.label != label for one in own for found in one)
-            found.append(Heard(f"{label} at {snr_db:g} dB", hits, len(own), other))
+            found.append(Heard(label, snr_db, hits, len(own), other))
     return found
 
 
@@ -122,8 +121,3 @@ def speed(folder: Path, variant: str) -> Speed:
             times.append((time.perf_counter() - start) * 1e3)
     median, p95 = (float(np.quantile(times, share)) for share in (0.5, 0.95))
     return Speed(variant, median, p95, classifier.runtime)
-
-
-def _sigmoid(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    scores: npt.NDArray[np.float32] = (1.0 / (1.0 + np.exp(-logits))).astype(np.float32)
-    return scores
