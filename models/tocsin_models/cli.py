@@ -61,7 +61,8 @@ def _add_making(parser: argparse.ArgumentParser) -> None:
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "How well a bundle hears recordings: single windows, and events through the node's own detector, "
-        "each recording in ambience of its own. Without --manifest, made sounds are played instead."
+        "each recording in ambience of its own. Without --manifest, made sounds are played instead. Status 1 "
+        "where so many recordings are missing, damaged or without a meaning that figures would mislead."
     )
     parser.add_argument("--bundle", type=Path, help="folder of the bundle (default: the one shipped)")
     parser.add_argument("--variant", help="variant to run (default: the one a node would take)")
@@ -83,7 +84,12 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
         help="rows to hear, such as note=fold4* or source!=test; may be given again",
     )
     parser.add_argument(
-        "--snr", type=float, nargs=2, default=(10.0, 25.0), metavar="DB", help="level above the ambience"
+        "--snr",
+        type=float,
+        nargs=2,
+        default=(10.0, 25.0),
+        metavar=("LOW", "HIGH"),
+        help="level above the ambience is drawn between these, in dB (default: 10 25)",
     )
     parser.add_argument("--peer", type=Path, metavar="TFLITE", help="YAMNet, to hear the same recordings")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
@@ -91,7 +97,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
         "--card", action="store_true", help="write the text into the bundle's card.md as well"
     )
     parser.add_argument("--each", type=int, default=20, help="made sounds of each label (without --manifest)")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same figures")
     parser.set_defaults(run_command=_evaluate)
 
 
