@@ -107,8 +107,8 @@ Groups `fs…` are sounds of freesound.org by number, as cut for ESC-50 (K. J. P
 
 def _purpose(origin: Origin) -> str:
     start = (
-        "It starts from YAMNet (Google, Apache-2.0, trained on AudioSet), without its channels that are never "
-        "active."
+        "It starts from YAMNet (Google, Apache-2.0, trained on AudioSet), without the channels of it that "
+        "are never active."
         if origin.yamnet_sha256
         else "It starts from chance."
     )

@@ -8,7 +8,6 @@ import pytest
 
 from tocsin_models.bundle import golden_clip, misheard
 from tocsin_models.cli import main
-from tocsin_models.files import write_whole
 from tocsin_models.recipe import LABELS
 from tocsin_shared.classifier import Classifier
 from tocsin_shared.errors import BadInputError
@@ -86,13 +85,6 @@ def test_golden_clips_are_short_and_always_the_same() -> None:
     first = golden_clip("emergency_siren", 3)
     assert first == golden_clip("emergency_siren", 3)
     assert len(first) < 80_000
-
-
-def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
-    write_whole(tmp_path / "a" / "b.txt", b"one")
-    write_whole(tmp_path / "a" / "b.txt", b"two")
-    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.txt"]
-    assert (tmp_path / "a" / "b.txt").read_bytes() == b"two"
 
 
 @pytest.mark.slow
