@@ -14,8 +14,12 @@ from tocsin_shared.errors import BundleError
 from tocsin_shared.manifest import LabelSpec
 
 BEGIN, END = "<!-- on recordings: begin -->", "<!-- on recordings: end -->"
-RECORDINGS = "--where source=esc50_union --where source=us8k_part --where note=fold4 --where 'note=fold2;*'"
-"""Which recordings the card speaks of: fold 4 of ESC-50 and fold 2 of UrbanSound8K."""
+RECORDINGS = """\
+    --where source=esc50_union --where source=us8k_part --where source=icu_alarm \\
+    --where source=asterisk_speech --where source=debian:ui_sounds \\
+    --where note=fold4 --where 'note=fold2;*' --where note=base --where note= \\
+    --where 'group!=ast_e*' --where group!=ast_it --where group!=ast_fr"""
+"""Which recordings a card speaks of: fold 4 of ESC-50, fold 2 of UrbanSound8K, and groups kept apart."""
 NOT_YET = "Not measured yet: `tocsin models evaluate --manifest CSV --bundle DIR --card` fills this in."
 
 
@@ -125,7 +129,7 @@ def _command(origin: Origin) -> str:
     commands = (
         f"```\ntocsin models make{corpus}{yamnet} --seed {origin.seed} --out {folder}\n"
         f"tocsin models evaluate --bundle {folder} --card --peer YAMNET.tflite \\\n"
-        f"    --manifest RECORDINGS/manifest.csv {RECORDINGS}\n```"
+        f"    --manifest RECORDINGS/manifest.csv \\\n{RECORDINGS}\n```"
     )
     made_of = MADE_TEXT.format(
         windows=origin.windows,

@@ -141,6 +141,7 @@ def choose(
     columns = ["path", "label", *dict.fromkeys(column for column, _, _ in conditions)]
     problems: list[Problem] = []
     items: dict[Path, Item] = {}
+    lacking: Counter[str] = Counter()
     for row in read_rows(manifest, columns, ("path", "label"), problems):
         label = row.values["label"]
         if label in meanings.ignored or not _meets(row.values, conditions):
@@ -157,10 +158,12 @@ def choose(
             right = tuple(one for one in meanings.right[label] if one in bundle_labels)
             doubts = frozenset(meanings.may_hold.get(label, ()))
             if meanings.right[label] and not right:
-                text = f"the bundle has none of {', '.join(meanings.right[label])}"
-                problems.append(Problem("label", row.place, text, misleads=False))
+                lacking[label] += 1
                 continue
             items[path] = Item(path, label, right, doubts)
+    for label, count in lacking.items():
+        text = f"{count} of {label!r} left out: the bundle has none of {', '.join(meanings.right[label])}"
+        problems.append(Problem("label", str(manifest), text, misleads=False))
     if not items:
         wrong = f"; the first of {len(problems)} problems: {problems[0]}" if problems else ""
         raise BadInputError(f"{manifest}: no recording is left to be heard{wrong}")

@@ -158,6 +158,17 @@ def test_what_cannot_be_heard_is_named_and_makes_the_figures_misleading(data: Pa
     assert found.misleading
 
 
+def test_labels_that_the_bundle_does_not_have_are_left_out_and_told_once(data: Path) -> None:
+    with (data / "manifest.csv").open("a", encoding="utf-8") as file:
+        file.write("loud.wav,chainsaw,a\nalso.wav,chainsaw,a\n")
+    found = chosen(data, "label=chainsaw", "label=rain")
+    assert [item.label for item in found.items] == ["rain"]
+    assert [one.text for one in found.problems] == [
+        "2 of 'chainsaw' left out: the bundle has none of chainsaw_or_power_tool"
+    ]
+    assert not found.problems[0].misleads
+
+
 def test_one_bad_recording_of_many_does_not_mislead(data: Path) -> None:
     rows = [f"{number}.wav,rain,a" for number in range(60)]
     for number in range(59):
