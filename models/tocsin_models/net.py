@@ -58,8 +58,9 @@ class Start:
 def build(net: NetSpec, features: FeatureSpec, labels: int, batch: int | None = None) -> Any:
     """A Keras model from windows (batch, window_frames, mel_bands, 1) to logits (batch, labels).
 
-    Mean and maximum over the map stand side by side before the last layer: the mean hears what lasts,
-    the maximum what is over in a moment.
+    Both the mean and the maximum over the map are weighed: the mean hears what lasts, the maximum what is
+    over in a moment. Each has weights of its own, because in integers they must not share one scale: the
+    maximum reaches ten times as far, and would leave the mean a few steps only.
     """
     import keras  # noqa: PLC0415  # takes seconds, and only training needs it
 
@@ -67,11 +68,14 @@ def build(net: NetSpec, features: FeatureSpec, labels: int, batch: int | None = 
     inputs = keras.Input(batch_shape=(batch, features.window_frames, features.mel_bands, 1))
     x = _body(inputs, net)
     rows, columns = x.shape[1:3]
-    mean = layers.Flatten(name="mean")(layers.AveragePooling2D((rows, columns))(x))
-    moments = layers.AveragePooling2D((1, columns))(x)
-    peak = layers.Flatten(name="peak")(layers.MaxPooling2D((rows, 1))(moments))
-    pooled = layers.Dropout(net.dropout)(layers.Concatenate()([mean, peak]))
-    return keras.Model(inputs, layers.Dense(labels, name="logits")(pooled))
+    mean = layers.GlobalAveragePooling2D(keepdims=True, name="mean")(x)
+    peak = layers.MaxPooling2D((rows, 1), name="peak")(layers.AveragePooling2D((1, columns))(x))
+    # Convolutions of one point are quantized label by label, dense layers all labels alike.
+    parts = [
+        layers.Conv2D(labels, 1, use_bias=biased, name=f"logits_of_{name}")(layers.Dropout(net.dropout)(part))
+        for name, part, biased in (("mean", mean, True), ("peak", peak, False))
+    ]
+    return keras.Model(inputs, layers.Reshape((labels,), name="logits")(layers.Add()(parts)))
 
 
 def _body(inputs: Any, net: NetSpec) -> Any:
@@ -169,17 +173,20 @@ def _of_outputs(layer: Folded, kept: npt.NDArray[np.intp]) -> Folded:
 
 
 def start_head(model: Any, classes: Folded, numbers: Sequence[Sequence[int]]) -> None:
-    """Let the last layer of ``model`` begin with what YAMNet says of AudioSet's classes.
+    """Let the last layers of ``model`` begin with what YAMNet says of AudioSet's classes.
 
     ``numbers`` holds for each label the classes that mean the same. Only the means are weighed at first: a
     label begins with the mean of its classes' weights, one without classes with nothing.
     """
-    kernel, bias = (np.zeros_like(values) for values in model.get_layer("logits").get_weights())
+    layer = model.get_layer("logits_of_mean")
+    kernel, bias = (np.zeros_like(values) for values in layer.get_weights())
     for label, chosen in enumerate(numbers):
         if chosen:
-            kernel[: len(classes.kernel), label] = classes.kernel[:, list(chosen)].mean(axis=1)
+            kernel[0, 0, :, label] = classes.kernel[:, list(chosen)].mean(axis=1)
             bias[label] = classes.bias[list(chosen)].mean()
-    model.get_layer("logits").set_weights([kernel, bias])
+    layer.set_weights([kernel, bias])
+    peak = model.get_layer("logits_of_peak")
+    peak.set_weights([np.zeros_like(values) for values in peak.get_weights()])
 
 
 def _for_scaled_input(first: Folded, features: FeatureSpec) -> Folded:

@@ -103,7 +103,7 @@ def with_classes(model: Any, start: Start) -> Any:
     import keras  # noqa: PLC0415
 
     layer = keras.layers.Dense(len(start.classes.bias), name="classes")
-    classes = layer(model.get_layer("mean").output)
+    classes = layer(keras.layers.Flatten()(model.get_layer("mean").output))
     layer.set_weights([start.classes.kernel, start.classes.bias])
     return keras.Model(model.inputs[0], keras.layers.Concatenate()([model.outputs[0], classes]))
 

@@ -36,7 +36,7 @@ ALARMS = {label for label, severity in SEVERITIES.items() if severity is Severit
 @pytest.mark.slow
 @pytest.mark.corpus
 def test_sirens_never_learned_from_are_heard(corpus: Path) -> None:
-    """Of the eight sirens of ESC-50's fold 4, which no training saw, most are told; the card says how many."""
+    """Of the eight sirens of ESC-50's fold 4, which no training saw, most are told; see the card."""
     found = heard(clips(corpus, "esc50_union", "siren", "fold4"))
     assert len(found) == 8
     assert sum(bool(SIRENS & labels) for labels in found.values()) >= 6

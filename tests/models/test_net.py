@@ -94,7 +94,8 @@ def test_channels_that_are_never_active_can_go_without_a_trace() -> None:
     for first in (24, 16):
         net = NetSpec(stem=8, blocks=((first, 2), (16, 2)))
         model = build(net, features, 3)
-        model.get_layer("logits").set_weights([np.full((32, 3), 0.1, np.float32), np.zeros(3, np.float32)])
+        model.get_layer("logits_of_mean").set_weights([np.full((1, 1, 16, 3), 0.1), np.zeros(3)])
+        model.get_layer("logits_of_peak").set_weights([np.full((1, 1, 16, 3), 0.1)])
         start_from_yamnet(model, net, features, start, windows)
         answers.append(np.asarray(model(windows, training=False)))
     assert np.abs(answers[0]).max() > 0.1
