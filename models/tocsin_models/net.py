@@ -33,6 +33,8 @@ class NetSpec:
         *((512, 1), (512, 1), (512, 1), (512, 1), (440, 1), (624, 2), (1024, 1)),
     )
     """(channels, stride) of each depthwise-separable block."""
+    capped_from: int = 8
+    """Layers from this one on are cut off at 6 once they have learnt; the stem is layer 1."""
     dropout: float = 0.3
 
 
@@ -55,50 +57,87 @@ class Start:
     """YAMNet's last layer, from the means of its channels to logits: kernel (1024, 521), bias (521,)."""
 
 
-def build(net: NetSpec, features: FeatureSpec, labels: int, batch: int | None = None) -> Any:
+CAP = 6.0
+"""Where ReLU6 cuts off."""
+LEAST_REACH = 0.05
+"""A channel that reaches less is not made larger than one that reaches this."""
+LARGEST_WEIGHT = 20.0
+"""A larger weight would make whole steps of the rounding of what comes in."""
+
+
+def build(
+    net: NetSpec,
+    features: FeatureSpec,
+    labels: int,
+    *,
+    batch: int | None = None,
+    capped: bool = True,
+    rounded: bool = False,
+) -> Any:
     """A Keras model from windows (batch, window_frames, mel_bands, 1) to logits (batch, labels).
 
     Both the mean and the maximum over the map are weighed: the mean hears what lasts, the maximum what is
     over in a moment. Each has weights of its own, because in integers they must not share one scale: the
     maximum reaches ten times as far, and would leave the mean a few steps only.
+
+    With ``rounded`` the capped layers round as integers will, to learn with; the weights fit either way.
     """
     import keras  # noqa: PLC0415  # takes seconds, and only training needs it
 
     layers = keras.layers
     inputs = keras.Input(batch_shape=(batch, features.window_frames, features.mel_bands, 1))
-    x = _body(inputs, net)
+    x = _body(inputs, net, CAP if capped else None, rounded)
     rows, columns = x.shape[1:3]
     mean = layers.GlobalAveragePooling2D(keepdims=True, name="mean")(x)
     peak = layers.MaxPooling2D((rows, 1), name="peak")(layers.AveragePooling2D((1, columns))(x))
     # Convolutions of one point are quantized label by label, dense layers all labels alike.
     parts = [
-        layers.Conv2D(labels, 1, use_bias=biased, name=f"logits_of_{name}")(layers.Dropout(net.dropout)(part))
+        _convolution(rounded)(labels, 1, use_bias=biased, name=f"logits_of_{name}")(
+            layers.Dropout(net.dropout)(part)
+        )
         for name, part, biased in (("mean", mean, True), ("peak", peak, False))
     ]
     return keras.Model(inputs, layers.Reshape((labels,), name="logits")(layers.Add()(parts)))
 
 
-def _body(inputs: Any, net: NetSpec) -> Any:
+def _body(inputs: Any, net: NetSpec, cap: float | None, rounded: bool) -> Any:
     import keras  # noqa: PLC0415
 
     layers = keras.layers
     x = layers.Conv2D(net.stem, 3, strides=2, padding="same", use_bias=False, name="stem_conv")(inputs)
-    x = _normalised(x, "stem")
+    x = _normalised(x, "stem", None, rounded)
     for number, (channels, stride) in enumerate(net.blocks, start=2):
         x = layers.DepthwiseConv2D(
             3, strides=stride, padding="same", use_bias=False, name=f"layer{number}_depthwise_conv"
         )(x)
-        x = _normalised(x, f"layer{number}_depthwise")
-        x = layers.Conv2D(channels, 1, use_bias=False, name=f"layer{number}_pointwise_conv")(x)
-        x = _normalised(x, f"layer{number}_pointwise")
+        own_cap = cap if number >= net.capped_from else None
+        x = _normalised(x, f"layer{number}_depthwise", own_cap, rounded)
+        pointwise = _convolution(rounded and own_cap is not None)
+        x = pointwise(channels, 1, use_bias=False, name=f"layer{number}_pointwise_conv")(x)
+        x = _normalised(x, f"layer{number}_pointwise", own_cap, rounded)
     return x
 
 
-def _normalised(x: Any, name: str) -> Any:
+def _convolution(rounded: bool) -> Any:
+    if rounded:
+        from tocsin_models.rounding import RoundedConv2D  # noqa: PLC0415
+
+        return RoundedConv2D
+    import keras  # noqa: PLC0415
+
+    return keras.layers.Conv2D
+
+
+def _normalised(x: Any, name: str, cap: float | None, rounded: bool) -> Any:
     import keras  # noqa: PLC0415
 
     x = keras.layers.BatchNormalization(momentum=0.95, name=f"{name}_norm")(x)
-    return keras.layers.ReLU(name=f"{name}_relu")(x)
+    x = keras.layers.ReLU(cap, name=f"{name}_relu")(x)
+    if cap is None or not rounded:
+        return x
+    from tocsin_models.rounding import RoundedActivation  # noqa: PLC0415
+
+    return RoundedActivation(cap, name=f"{name}_rounded")(x)
 
 
 def convolutions(net: NetSpec) -> list[str]:
@@ -140,7 +179,7 @@ def _narrowed(folded: list[Folded], net: NetSpec, features: FeatureSpec, windows
         raise BadInputError(f"blocks of {wanted} channels are wider than those of YAMNet, {widths}")
     strides = [stride for _, stride in net.blocks]
     full = NetSpec(net.stem, tuple(zip(widths, strides, strict=True)))
-    model = build(full, features, 1)
+    model = build(full, features, 1, capped=False)
     for name, layer in zip(convolutions(full), folded, strict=True):
         _set_exactly(model, name, layer)
     for number, (ours, theirs) in enumerate(zip(wanted, widths, strict=True)):
@@ -187,6 +226,70 @@ def start_head(model: Any, classes: Folded, numbers: Sequence[Sequence[int]]) ->
     layer.set_weights([kernel, bias])
     peak = model.get_layer("logits_of_peak")
     peak.set_weights([np.zeros_like(values) for values in peak.get_weights()])
+
+
+def capped(model: Any, net: NetSpec, features: FeatureSpec, windows: Weights) -> Any:
+    """``model``, which was built without caps, with them.
+
+    YAMNet's last layers are still most of the time and leap a hundred times as high for what they are there
+    for: eight bits cannot hold both. Every channel is therefore divided by what it reaches in ``windows``,
+    shape (n, frames, bands, 1), and whatever follows is multiplied by the same, which changes nothing
+    (cross-layer equalization, arXiv 1906.04721); then what leaps higher still is cut off.
+    """
+    tamed = build(net, features, model.output_shape[-1])
+    tamed.set_weights(model.get_weights())
+    for name in _wild(net):
+        _divide(tamed, net, name, _reach(model, name, windows) / np.float32(CAP))
+    return tamed
+
+
+def ease(model: Any, net: NetSpec) -> None:
+    """Make channels smaller whose weights would be too large for an integer kernel, in place.
+
+    A channel that reaches almost nothing has been multiplied a thousandfold by :func:`capped`. It is taken
+    back as far as needed, which changes nothing but where the channel would be cut off.
+    """
+    for name in _wild(net):
+        kernel = model.get_layer(f"{name}_conv").get_weights()[0]
+        norm = model.get_layer(f"{name}_norm")
+        gamma, _, _, variance = norm.get_weights()
+        folded = np.abs(kernel[..., 0] if name.endswith("depthwise") else kernel).max(axis=(0, 1))
+        folded = folded if name.endswith("depthwise") else folded.max(axis=0)
+        largest = folded * np.abs(gamma) / np.sqrt(variance + norm.epsilon)
+        _divide(model, net, name, np.maximum(1.0, largest / LARGEST_WEIGHT).astype(np.float32))
+
+
+def _wild(net: NetSpec) -> list[str]:
+    """Convolutions whose output is capped, from input to output."""
+    names = [name for name in convolutions(net) if name != "stem"]
+    return [name for name in names if _layer_number(name) >= net.capped_from]
+
+
+def _divide(model: Any, net: NetSpec, name: str, divisor: Weights) -> None:
+    """Divide the channels that leave ``name``, and multiply the weights that take them up."""
+    norm, names = model.get_layer(f"{name}_norm"), convolutions(net)
+    gamma, beta, mean, variance = norm.get_weights()
+    norm.set_weights([gamma / divisor, beta / divisor, mean, variance])
+    place = names.index(name) + 1
+    after = [f"{names[place]}_conv"] if place < len(names) else ["logits_of_mean", "logits_of_peak"]
+    for follower in map(model.get_layer, after):
+        kernel, *bias = follower.get_weights()
+        follower.set_weights([kernel * divisor[:, None], *bias])
+
+
+def _layer_number(name: str) -> int:
+    return int(name.removeprefix("layer").split("_", maxsplit=1)[0])
+
+
+def _reach(model: Any, name: str, windows: Weights) -> Weights:
+    """What each channel reaches in one window of a hundred, or a quarter of its highest if that is more."""
+    import keras  # noqa: PLC0415
+
+    tap = keras.Model(model.inputs[0], model.get_layer(f"{name}_relu").output)
+    peaks = np.asarray(tap.predict(windows, batch_size=32, verbose=0)).max(axis=(1, 2))
+    reach = np.maximum(np.quantile(peaks, 0.99, axis=0), 0.25 * peaks.max(axis=0))
+    floored: Weights = np.maximum(reach, LEAST_REACH).astype(np.float32)
+    return floored
 
 
 def _for_scaled_input(first: Folded, features: FeatureSpec) -> Folded:

@@ -11,13 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from tocsin_models.dataset import Windows
-from tocsin_models.net import NetSpec, Start, build, start_from_yamnet, start_head
+from tocsin_models.net import Folded, NetSpec, Start, build, capped, ease, start_from_yamnet, start_head
 from tocsin_models.recipe import LABELS, YAMNET_CLASSES
 from tocsin_shared.manifest import FeatureSpec
 
+History = list[dict[str, float]]
+Data = tuple[Windows, Windows]
+"""To learn from, and to validate with."""
+Tell = Callable[[str], None]
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 UNFOLDING_WINDOWS = 256
 """Windows that show the statistics at each layer when weights of YAMNet are unfolded."""
+CAPPING_WINDOWS = 2_000
+"""Windows that show how far the last layers reach."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +35,12 @@ class TrainSpec:
     epochs: int = 4
     """Epochs of the whole network."""
     batch: int = 64
+    epochs_with_caps: int = 5
+    """Epochs after the last layers have been cut off, in which they round as integers will; only for a
+    network that starts from YAMNet."""
     rate_of_head: float = 1e-3
     rate: float = 3e-4
+    rate_with_caps: float = 3e-4
     smoothing: float = 0.02
     """Targets are drawn this far towards one half."""
     still_at_first: tuple[str, ...] = ("stem", "layer")
@@ -44,6 +54,17 @@ class TrainSpec:
     seed: int = 1
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training."""
+
+    epochs: int
+    rate: float
+    """Highest learning rate; it falls as a cosine."""
+    still: tuple[str, ...] = ()
+    """Layers that are held still, by the beginnings of their names."""
+
+
 def train(
     windows: Windows,
     validation: Windows,
@@ -52,59 +73,96 @@ def train(
     features: FeatureSpec,
     spec: TrainSpec,
     start: Start | None,
-    tell: Callable[[str], None],
-) -> tuple[Any, list[dict[str, float]]]:
+    tell: Tell,
+) -> tuple[Any, History]:
     """A trained Keras model from windows to logits and, for each epoch, its losses.
 
-    With ``start``, and where YAMNet was asked about the windows, the model learns from both: from targets,
-    and from what YAMNet hears, through a second last layer that is thrown away afterwards.
+    With ``start`` the model learns from both: from targets, and from what YAMNet hears in the windows,
+    through a second last layer that is thrown away afterwards. Its last layers are capped at the end, and
+    learn to live with that.
 
     Raises:
         BadInputError: ``net`` does not fit ``start``.
     """
     set_up(spec)
-    import keras  # noqa: PLC0415
-
-    model = build(net, features, windows.targets.shape[1])
-    learner = model
-    if start is not None:
-        start_from_yamnet(model, net, features, start, windows.inputs(slice(UNFOLDING_WINDOWS)))
-        start_head(model, start.classes, [YAMNET_CLASSES.get(label, ()) for label in LABELS])
-        learner = with_classes(model, start) if windows.taught.shape[1] else model
-    history = []
-    stages = ((spec.epochs_of_head, spec.rate_of_head, True), (spec.epochs, spec.rate, False))
-    for epochs, rate, partly in stages if start is not None else stages[1:]:
-        known = spec.still_at_first if partly else spec.still
-        hold_still(model, known if start is not None else ())
-        steps = len(windows) // spec.batch
-        schedule = keras.optimizers.schedules.CosineDecay(rate, max(1, epochs * steps), alpha=0.02)
-        labels = windows.targets.shape[1]
-        learner.compile(keras.optimizers.Adam(schedule), masked_loss(labels, spec.smoothing, spec.teaching))
-        fitted = learner.fit(
-            batches(windows, spec, np.random.default_rng(spec.seed)),
-            steps_per_epoch=steps,
-            epochs=epochs,
-            validation_data=(validation.inputs(), side_by_side(validation)),
-            verbose=0,
-            shuffle=False,
-            callbacks=[
-                keras.callbacks.LambdaCallback(on_epoch_end=lambda number, logs: tell(_line(number, logs)))
-            ],
-        )
-        history += [
-            dict(zip(fitted.history, map(float, row), strict=True))
-            for row in zip(*fitted.history.values(), strict=True)
-        ]
+    data = (windows, validation)
+    model = build(net, features, windows.targets.shape[1], capped=False)
+    history: History = []
+    if start is None:
+        history += fit(model, data, spec, Stage(spec.epochs, spec.rate), tell)
+        return capped(model, net, features, windows.inputs(slice(UNFOLDING_WINDOWS))), history
+    start_from_yamnet(model, net, features, start, windows.inputs(slice(UNFOLDING_WINDOWS)))
+    start_head(model, start.classes, [YAMNET_CLASSES.get(label, ()) for label in LABELS])
+    learner = with_classes(model, start.classes)
+    for stage in (
+        Stage(spec.epochs_of_head, spec.rate_of_head, spec.still_at_first),
+        Stage(spec.epochs, spec.rate, spec.still),
+    ):
+        history += fit(learner, data, spec, stage, tell)
+    model = with_caps(model, net, features, windows)
+    rounding = build(net, features, windows.targets.shape[1], rounded=True)
+    rounding.set_weights(model.get_weights())
+    learner = with_classes(rounding, heard_by(model, windows))
+    stage = Stage(spec.epochs_with_caps, spec.rate_with_caps, spec.still)
+    history += fit(learner, data, spec, stage, tell)
+    model.set_weights(rounding.get_weights())
     return model, history
 
 
-def with_classes(model: Any, start: Start) -> Any:
+def with_caps(model: Any, net: NetSpec, features: FeatureSpec, windows: Windows) -> Any:
+    """``model`` with its last layers cut off, see :func:`tocsin_models.net.capped`."""
+    shown = windows.inputs(slice(UNFOLDING_WINDOWS, UNFOLDING_WINDOWS + CAPPING_WINDOWS))
+    tamed = capped(model, net, features, shown)
+    ease(tamed, net)
+    return tamed
+
+
+def heard_by(model: Any, windows: Windows, count: int = 4_000) -> Folded:
+    """YAMNet's last layer for the means of ``model``: ridge regression on what YAMNet said of ``windows``."""
+    import keras  # noqa: PLC0415
+
+    tap = keras.Model(model.inputs[0], model.get_layer("mean").output)
+    means = tap.predict(windows.inputs(slice(count)), batch_size=64, verbose=0)
+    known = np.concatenate([means.reshape(len(means), -1), np.ones((len(means), 1))], axis=1).astype(float)
+    scores = np.clip(windows.taught[:count].astype(float), 1e-4, 1.0 - 1e-4)
+    square = known.T @ known + np.eye(known.shape[1])
+    found = np.linalg.solve(square, known.T @ np.log(scores / (1.0 - scores))).astype(np.float32)
+    return Folded(found[:-1], found[-1])
+
+
+def fit(learner: Any, data: Data, spec: TrainSpec, stage: Stage, tell: Tell) -> History:
+    """Let ``learner`` learn for one stage; losses of every epoch."""
+    import keras  # noqa: PLC0415
+
+    hold_still(learner, stage.still)
+    windows, validation = data
+    steps, labels = len(windows) // spec.batch, windows.targets.shape[1]
+    schedule = keras.optimizers.schedules.CosineDecay(stage.rate, max(1, stage.epochs * steps), alpha=0.02)
+    learner.compile(keras.optimizers.Adam(schedule), masked_loss(labels, spec.smoothing, spec.teaching))
+    fitted = learner.fit(
+        batches(windows, spec, np.random.default_rng(spec.seed)),
+        steps_per_epoch=steps,
+        epochs=stage.epochs,
+        validation_data=(validation.inputs(), side_by_side(validation)),
+        verbose=0,
+        shuffle=False,
+        callbacks=[
+            keras.callbacks.LambdaCallback(on_epoch_end=lambda number, logs: tell(_line(number, logs)))
+        ],
+    )
+    return [
+        dict(zip(fitted.history, map(float, row), strict=True))
+        for row in zip(*fitted.history.values(), strict=True)
+    ]
+
+
+def with_classes(model: Any, classes_of: Folded) -> Any:
     """``model`` with YAMNet's logits behind its own: output (batch, labels + 521)."""
     import keras  # noqa: PLC0415
 
-    layer = keras.layers.Dense(len(start.classes.bias), name="classes")
+    layer = keras.layers.Dense(len(classes_of.bias), name="classes")
     classes = layer(keras.layers.Flatten()(model.get_layer("mean").output))
-    layer.set_weights([start.classes.kernel, start.classes.bias])
+    layer.set_weights([classes_of.kernel, classes_of.bias])
     return keras.Model(model.inputs[0], keras.layers.Concatenate()([model.outputs[0], classes]))
 
 

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from tocsin_models.dataset import Windows
-from tocsin_models.net import Folded, NetSpec, Start, convolutions, read_yamnet, start_from_yamnet
+from tocsin_models.net import (
+    Folded,
+    NetSpec,
+    Start,
+    capped,
+    convolutions,
+    ease,
+    read_yamnet,
+    start_from_yamnet,
+)
 from tocsin_models.train import TrainSpec, batches, blot, masked_loss
 from tocsin_shared.errors import BadInputError
 from tocsin_shared.manifest import FeatureSpec
@@ -130,3 +139,49 @@ def test_unknown_targets_cost_nothing_and_forgetting_what_yamnet_hears_does() ->
     assert cost([0.0, 1.0], [0.0, 0.0], [0.95, 0.05]) < agreed
     assert cost([0.0, 0.0], [1.0, 1.0], [0.95, 0.05]) > agreed + 1.0
     assert cost([1.0, 0.0], [1.0, 1.0], [0.05, 0.95]) > agreed + 5.0
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_caps_change_nothing_but_what_leaps_beyond_them() -> None:
+    from tocsin_models.net import build
+
+    rng = np.random.default_rng(7)
+    net = NetSpec(stem=8, blocks=((16, 2), (16, 2)), capped_from=2)
+    windows = rng.uniform(-2.0, 4.0, (200, 200, 64, 1)).astype(np.float32)
+    wild = build(net, FeatureSpec(), 3, capped=False)
+    wild.get_layer("layer2_pointwise_norm").set_weights(
+        [10.0 ** rng.uniform(-2.0, 2.0, 16), rng.normal(0.0, 1.0, 16), np.zeros(16), np.ones(16)]
+    )
+    tamed = capped(wild, net, FeatureSpec(), windows)
+    before, after = (np.asarray(model(windows, training=False)) for model in (wild, tamed))
+    alike = np.abs(before - after).max(axis=1) < 1e-3 * np.abs(before).max()
+    assert alike.mean() > 0.5, "only windows in which a channel leaps differ"
+    ease(tamed, net)
+    eased = np.asarray(tamed(windows, training=False))
+    assert np.abs(before - eased).max() <= np.abs(before - after).max() + 1e-3
+    gamma = tamed.get_layer("layer2_pointwise_norm").get_weights()[0]
+    kernel = tamed.get_layer("layer2_pointwise_conv").get_weights()[0]
+    assert np.abs(kernel * gamma).max() <= 20.0 * 1.001
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_rounding_keeps_to_a_grid_and_lets_the_gradient_through() -> None:
+    import tensorflow as tf
+
+    from tocsin_models.rounding import RoundedActivation, RoundedConv2D
+
+    values = tf.Variable([[0.001, 0.013, 3.0, 6.0]])
+    layer = RoundedActivation(6.0)
+    with tf.GradientTape() as tape:
+        out = layer(values, training=True)
+    assert np.allclose(np.asarray(out), [[0.0, 6.0 / 255.0, 128.0 * 6.0 / 255.0, 6.0]], atol=1e-6)
+    assert np.asarray(tape.gradient(out, values)).tolist() == [[1.0] * 4]
+    assert np.array_equal(np.asarray(layer(values, training=False)), np.asarray(values))
+    convolution = RoundedConv2D(2, 1, use_bias=False)
+    convolution.build((None, 1, 1, 3))
+    kernel = np.array([[1.27, 0.1], [0.004, 12.7], [-0.5, 0.06]], dtype=np.float32)[None, None]
+    convolution.set_weights([kernel])
+    heard = np.asarray(convolution(np.eye(3, dtype=np.float32)[:, None, None])).reshape(3, 2)
+    assert np.allclose(heard, [[1.27, 0.1], [0.0, 12.7], [-0.5, 0.1]], atol=1e-5)

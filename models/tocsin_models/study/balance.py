@@ -88,9 +88,9 @@ def _deal_class(
         if group in where:
             given[where[group]] += groups[group]
     order = sorted(set(groups) - set(where))
-    # Large groups first would even the splits out better, but training would get those few only and hear
-    # less of how a class can sound: chance gives every split large ones and small ones.
     rng.shuffle(order)
+    # Large groups first: what is left over at the end evens the splits out.
+    order.sort(key=lambda name: -groups[name])
     for number, group in enumerate(order):
         empty = [split for split in Split if given[split] == 0]
         pool = empty if len(empty) >= len(order) - number else list(Split)
@@ -110,11 +110,7 @@ def _lacking(items: Sequence[Item], classes: Sequence[str], where: Mapping[str, 
 def _under_sampled(
     items: Sequence[Item], splits: Sequence[Split | None], settings: DataSettings
 ) -> tuple[Split | None, ...]:
-    """Leave out training recordings of each class beyond the cap, the last of the largest groups first.
-
-    Two recordings of one original teach less than two of two, so every group gives one before any gives
-    another.
-    """
+    """Shuffle the training recordings of each class and leave out those beyond the cap."""
     kept = list(splits)
     by_label: dict[str, list[int]] = defaultdict(list)
     for number, split in enumerate(splits):
@@ -122,12 +118,6 @@ def _under_sampled(
             by_label[items[number].label].append(number)
     for label, numbers in by_label.items():
         random.Random(f"{settings.seed} sample {label}").shuffle(numbers)  # noqa: S311
-        turns: Counter[str] = Counter()
-        turn = {}
-        for number in numbers:
-            turn[number] = turns[items[number].group]
-            turns[items[number].group] += 1
-        numbers.sort(key=lambda number: turn[number])
         for number in numbers[settings.max_recordings or len(numbers) :]:
             kept[number] = None
     return tuple(kept)
