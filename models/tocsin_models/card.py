@@ -9,6 +9,7 @@ from tocsin_models.corpus import Clip
 from tocsin_models.evaluate import Evaluation, Heard
 from tocsin_models.figures import table
 from tocsin_models.files import write_whole
+from tocsin_models.gate import Verdict
 from tocsin_models.recipe import EVALUATION_GROUPS, TOLD
 from tocsin_shared.errors import BundleError
 from tocsin_shared.manifest import LabelSpec
@@ -38,6 +39,8 @@ class Origin:
     calibration_sha256: str
     sizes: Mapping[str, int]
     """Bytes of each variant."""
+    verdicts: Mapping[str, Verdict]
+    """What the gate said of each variant that was made, whether it ships or not."""
 
 
 def card_text(origin: Origin, labels: Sequence[LabelSpec], figures: Evaluation) -> str:
@@ -88,6 +91,9 @@ its groups, was trained on."""
 WINDOWS_TEXT = """\
 F1 at a score of one half over {count:,} windows of held-out recordings and newly made sounds, at −3 to 25
 dB over what else is there, near and far, some clipped; parts of a sound too short to count are left out."""
+
+GATE_TEXT = """\
+Each variant against the network that it was made from, on the windows of validation and test together."""
 
 ALARMS_TEXT = """\
 Six seconds of a made sound over made ambience, newly drawn, not those of training; streams of 13 s. How many
@@ -146,13 +152,25 @@ def _windows(origin: Origin, figures: Evaluation) -> str:
     rows = [[label, *(f"{figures.windows[name].f1[label]:.3f}" for name in names)] for label in first.f1]
     rows += [["**macro-F1**", *(f"**{figures.windows[name].macro_f1:.3f}**" for name in names)]]
     rows += [["size, bytes", *(f"{origin.sizes[name]:,}" for name in names)]]
-    lines = [
-        f"- {name} against float32: same best label in {one.top_1:.2%}, mean cosine of logits "
-        f"{one.cosine:.4f}."
-        for name, one in figures.agreement.items()
-    ]
     head = WINDOWS_TEXT.format(count=first.windows)
-    return "\n\n".join([head, table(["label", *names], rows), "\n".join(lines)])
+    return "\n\n".join([head, table(["label", *names], rows), "## The gate", GATE_TEXT, _gate(origin)])
+
+
+def _gate(origin: Origin) -> str:
+    rows = [
+        [
+            name,
+            f"{origin.sizes[name]:,}",
+            f"{one.macro_f1:.4f}",
+            f"{one.f1_drop_points:+.2f}",
+            f"{one.agreement:.2%}",
+            f"{one.cosine:.4f}",
+            "passes" if one.passed else f"refused, does not ship: {'; '.join(one.failures)}",
+        ]
+        for name, one in origin.verdicts.items()
+    ]
+    head = ["variant", "bytes", "macro-F1", "points lost", "same best label", "cosine", ""]
+    return table(head, rows)
 
 
 def _alarms(figures: Evaluation) -> str:

@@ -80,7 +80,7 @@ FULL = Size(
     net=NetSpec(),
     train=TrainSpec(),
     quiet_seconds=7_200.0,
-    streams_each=40,
+    streams_each=25,
 )
 QUICK = Size(
     windows={"train": 512, "validation": 64, "test": 64},
@@ -207,18 +207,18 @@ def _quantize_step(order: Order, tell: Tell) -> None:
     for name, content in files(weights, order.size.net, FEATURES, calibration, labels).items():
         write_whole(order.run / f"{name}.tflite", content)
     verdicts = _gate(order, tell)
-    summary = {"calibration_sha256": calibration.sha256, "verdicts": verdicts}
+    summary = _Summary(calibration.sha256, verdicts)
     write_whole(order.run / "variants.json", msgspec.json.format(msgspec.json.encode(summary), indent=1))
 
 
 def _gate(order: Order, tell: Tell) -> dict[str, Verdict]:
-    """Judge every variant on the windows of validation and test.
+    """Judge every variant on the windows of validation and test; those that are refused do not ship.
 
     Raises:
-        BadInputError: one of them loses more than it may, so nothing ships.
+        BadInputError: none of them may ship.
     """
     draft, held = order.run / "draft", joined(_load(order, Split.VALIDATION), _load(order, Split.TEST))
-    _write(order, draft, tuple(with_threshold(label, 0.5) for label in recipe.LABELS), "", ())
+    _write(order, draft, tuple(with_threshold(label, 0.5) for label in recipe.LABELS), "", golden=())
     weights = order.run / "float.weights.h5"
     model = trained(weights, order.size.net, FEATURES, len(recipe.LABELS), batch=None)
     verdicts = judged(draft, keras_logits(model, held), held, order.size.bounds)
@@ -228,20 +228,29 @@ def _gate(order: Order, tell: Tell) -> dict[str, Verdict]:
             f"  {name:10} {size:>11,} bytes, macro-F1 {one.macro_f1:.4f}, "
             f"same label {one.agreement:.2%}, cosine {one.cosine:.4f}: {'; '.join(one.failures) or 'passed'}"
         )
-    refused = [name for name, one in verdicts.items() if not one.passed]
-    if refused:
-        raise BadInputError(
-            f"{order.run}: the gate refuses {', '.join(refused)}, so nothing ships; train longer, or on more"
-        )
+    if not any(one.passed for one in verdicts.values()):
+        raise BadInputError(f"{order.run}: the gate refuses every variant; train longer, or on more")
     return verdicts
 
 
+def _summary(order: Order) -> "_Summary":
+    return msgspec.json.decode((order.run / "variants.json").read_bytes(), type=_Summary)
+
+
+class _Summary(msgspec.Struct):
+    """What ``variants.json`` holds."""
+
+    calibration_sha256: str
+    verdicts: dict[str, Verdict]
+
+
 def _bundle_step(order: Order, tell: Tell) -> None:
-    draft = order.run / "draft"
-    _write(order, draft, tuple(with_threshold(label, 0.5) for label in recipe.LABELS), "")
+    passed = tuple(name for name, one in _summary(order).verdicts.items() if one.passed)
+    draft = order.run / "passed"
+    _write(order, draft, tuple(with_threshold(label, 0.5) for label in recipe.LABELS), "", variants=passed)
     tell("thresholds")
     labels = calibrated(_quiet(order, Split.VALIDATION, Classifier.load(draft), tell))
-    _write(order, draft, labels, "")
+    _write(order, draft, labels, "", variants=passed)
     for spec in labels:
         tell(f"  {spec.name}: " + (f"{spec.rule.on_threshold:g}" if spec.rule else "recognised only"))
     tell("evaluation")
@@ -251,7 +260,9 @@ def _bundle_step(order: Order, tell: Tell) -> None:
     for label, what in wrong.items():
         tell(f"  no golden clip of {label}: {what}")
     golden = tuple(label for label in GOLDEN_LABELS if label not in wrong)
-    _write(order, order.out, labels, card_text(_origin(order), labels, figures), golden)
+    _write(
+        order, order.out, labels, card_text(_origin(order), labels, figures), golden=golden, variants=passed
+    )
     tell(f"bundle: {order.out}")
 
 
@@ -293,10 +304,9 @@ def _origin(order: Order) -> Origin:
         clips=tuple(_of_split(order, Split.TRAIN)),
         windows=order.size.windows["train"],
         parameters=int(training["parameters"]),
-        calibration_sha256=json.loads((order.run / "variants.json").read_text(encoding="utf-8"))[
-            "calibration_sha256"
-        ],
+        calibration_sha256=_summary(order).calibration_sha256,
         sizes={name: (order.run / f"{name}.tflite").stat().st_size for name in SHIPPED},
+        verdicts=_summary(order).verdicts,
     )
 
 
@@ -305,7 +315,9 @@ def _write(
     folder: Path,
     labels: tuple[LabelSpec, ...],
     card: str,
+    *,
     golden: tuple[str, ...] = GOLDEN_LABELS,
+    variants: tuple[str, ...] = SHIPPED,
 ) -> None:
     write_bundle(
         folder,
@@ -314,7 +326,7 @@ def _write(
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         features=FEATURES,
         labels=labels,
-        variants={name: (order.run / f"{name}.tflite").read_bytes() for name in SHIPPED},
+        variants={name: (order.run / f"{name}.tflite").read_bytes() for name in variants},
         card=card,
         seed=order.seed,
         golden_labels=golden,

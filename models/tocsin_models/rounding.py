@@ -20,15 +20,22 @@ def rounded(values: Any, step: Any) -> Any:
 
 
 class RoundedActivation(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
-    """What an integer tensor keeps of values between 0 and ``top``; while training only."""
+    """What an integer tensor keeps of values from 0 to ``top``; while training, in ``share`` of the windows.
 
-    def __init__(self, top: float, **settings: Any) -> None:
+    The other windows pass as they are, so that the network answers alike with integers and without.
+    """
+
+    def __init__(self, top: float, share: float = 0.5, **settings: Any) -> None:
         super().__init__(**settings)
-        self._step = top / STEPS
+        self._step, self._share = top / STEPS, share
+        self._seeds = keras.random.SeedGenerator(1)
 
     def call(self, values: Any, training: bool | None = None) -> Any:
-        """``values``, rounded while training."""
-        return rounded(values, self._step) if training else values
+        """``values``, some of them rounded while training."""
+        if not training:
+            return values
+        drawn = keras.random.uniform((keras.ops.shape(values)[0], 1, 1, 1), seed=self._seeds)
+        return keras.ops.where(drawn < self._share, rounded(values, self._step), values)
 
 
 class RoundedConv2D(keras.layers.Conv2D):  # type: ignore[misc]

@@ -172,13 +172,15 @@ def test_rounding_keeps_to_a_grid_and_lets_the_gradient_through() -> None:
 
     from tocsin_models.rounding import RoundedActivation, RoundedConv2D
 
-    values = tf.Variable([[0.001, 0.013, 3.0, 6.0]])
-    layer = RoundedActivation(6.0)
+    values = tf.Variable([[[[0.001, 0.013, 3.0, 6.0]]]])
+    layer = RoundedActivation(6.0, share=1.0)
     with tf.GradientTape() as tape:
         out = layer(values, training=True)
-    assert np.allclose(np.asarray(out), [[0.0, 6.0 / 255.0, 128.0 * 6.0 / 255.0, 6.0]], atol=1e-6)
-    assert np.asarray(tape.gradient(out, values)).tolist() == [[1.0] * 4]
+    assert np.allclose(np.asarray(out)[0, 0], [[0.0, 6.0 / 255.0, 128.0 * 6.0 / 255.0, 6.0]], atol=1e-6)
+    assert np.asarray(tape.gradient(out, values)).tolist() == [[[[1.0] * 4]]]
     assert np.array_equal(np.asarray(layer(values, training=False)), np.asarray(values))
+    many = np.full((400, 1, 1, 1), 0.013, dtype=np.float32)
+    assert 0.3 < np.mean(np.asarray(RoundedActivation(6.0)(many, training=True)) == many) < 0.7
     convolution = RoundedConv2D(2, 1, use_bias=False)
     convolution.build((None, 1, 1, 3))
     kernel = np.array([[1.27, 0.1], [0.004, 12.7], [-0.5, 0.06]], dtype=np.float32)[None, None]
