@@ -45,7 +45,7 @@ def _add_making(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         type=Path,
-        default=Path("models/zoo/sentry/1.0.0"),
+        default=Path("models/zoo/sentry/0.2.0"),
         help="folder of the bundle, ending in NAME/RELEASE",
     )
     parser.add_argument("--corpus", type=Path, help="folder with manifest.csv; without it, made sounds only")
@@ -133,7 +133,7 @@ def _make(arguments: argparse.Namespace) -> int:
 def _named(out: Path) -> tuple[str, str]:
     name, release = out.resolve().parts[-2:]
     if not (re.fullmatch(r"[a-z0-9-]{1,32}", name) and re.fullmatch(r"\d{1,4}\.\d{1,4}\.\d{1,4}", release)):
-        raise BadInputError(f"--out {out}: must end in NAME/RELEASE, such as models/zoo/sentry/1.0.0")
+        raise BadInputError(f"--out {out}: must end in NAME/RELEASE, such as models/zoo/sentry/0.2.0")
     return name, release
 
 

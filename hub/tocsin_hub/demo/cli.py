@@ -27,7 +27,7 @@ from tocsin_shared.errors import BadInputError, TocsinError, UnavailableError
 
 ENDLESS_SECONDS = 1800.0
 LISTEN_SECONDS = 45.0
-USUAL = ("smoke_alarm", "siren", "glass_breaking", "vehicle_horn", "speech")
+USUAL = ("smoke_alarm", "scream", "glass_breaking", "vehicle_horn", "crying", "speech")
 """What is played unless told otherwise."""
 UNUSUAL = ", ".join(label for label in synthesis.LABELS if label not in USUAL)
 """Sounds of which the shipped model misses too many for a demonstration; its card says how many."""
