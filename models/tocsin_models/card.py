@@ -82,7 +82,7 @@ LIMITS = """\
 - Medical alarms and other soft beeps are mostly missed, and so are engines that idle.
 - The least threshold of an alarm, and which labels are told, were chosen after the recordings above had been
   heard once: the figures are slightly kind. No weight was fitted to them.
-- The weights were made in several sittings while the recipe was worked out: one epoch of the last layers,
+- The weights were made in several steps while the recipe was worked out: one epoch of the last layers,
   four of the network, two with caps, three with blur and rounding. The command above does the same in one go,
   and will not give the same last digits.
 - The window is 1.9 s long: an alarm that lasts is told 1 to 2 s after it begins.
