@@ -26,7 +26,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         temporary.replace(path)
     except OSError as error:
         raise UnavailableError(
-            f"{path}: cannot be written: {error.strerror}; make room and run again"
+            f"{path}: cannot be written: {error.strerror}; make room and run the same command again"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -210,9 +210,9 @@ def test_a_late_report_and_a_node_without_a_clock_are_marked(hub: Hub, client: F
 
 
 def test_an_unknown_label_is_shown_by_its_own_name_and_as_a_warning(hub: Hub, client: FlaskClient) -> None:
-    feed(hub, sound(label="reversing_beeper"))
+    feed(hub, sound(label="steam_whistle"))
     page = get(client, "/history?severity=warning")
-    assert "reversing beeper" in page.text
+    assert "steam whistle" in page.text
     assert page.rows == [sound().id]
 
 
