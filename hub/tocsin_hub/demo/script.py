@@ -121,8 +121,17 @@ def label_of(path: Path) -> str:
     return ""
 
 
-def _endless(rng: Random, labels: tuple[str, ...], first: str | None) -> "list[str]":
+def _endless(rng: Random, labels: tuple[str, ...], first: str | None) -> list[str]:
     order = [first] if first else []
     while len(order) < 1000:
-        order += rng.sample(labels, len(labels))
+        order += _one_round(rng, labels)
     return order
+
+
+def _one_round(rng: Random, labels: tuple[str, ...]) -> list[str]:
+    """All ``labels`` once; what nobody must be told of comes between two others as long as they last."""
+    told, others = ([label for label in labels if is_told(label) is wanted] for wanted in (True, False))
+    rng.shuffle(told)
+    rng.shuffle(others)
+    mixed = [label for pair in zip(told, others, strict=False) for label in pair]
+    return [*mixed, *told[len(others) :], *others[len(told) :]]
