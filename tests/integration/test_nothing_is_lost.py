@@ -21,15 +21,15 @@ def all_stored(facility: Facility) -> bool:
 def test_kill_9_of_broker_hub_and_node(tmp_path: Path, which: str) -> None:
     """Each process in turn is killed with -9 while an alarm sounds, and stays away through another one."""
     with Facility(tmp_path, which) as facility:
-        facility.play("emergency_siren", 5.0)
-        wait_until(lambda: len(facility.stored()) >= 1, 30.0, "the first siren in the database")
+        facility.play("scream", 5.0)
+        wait_until(lambda: len(facility.stored()) >= 1, 30.0, "the first scream in the database")
 
         facility.play("smoke_alarm", 6.0)
         time.sleep(2.5)
         facility.kill_broker()
         before = len(facility.produced())
         time.sleep(8.0)
-        facility.play("emergency_siren", 4.0)
+        facility.play("scream", 4.0)
         wait_until(lambda: len(facility.produced()) > before, 20.0, "a detection while the broker is away")
         facility.start_broker()
 
@@ -39,7 +39,7 @@ def test_kill_9_of_broker_hub_and_node(tmp_path: Path, which: str) -> None:
         facility.kill_hub()
         before = len(facility.produced())
         time.sleep(8.0)
-        facility.play("emergency_siren", 4.0)
+        facility.play("scream", 4.0)
         wait_until(lambda: len(facility.produced()) > before, 20.0, "a detection while the hub is away")
         facility.site.start_hub()
 
@@ -49,7 +49,7 @@ def test_kill_9_of_broker_hub_and_node(tmp_path: Path, which: str) -> None:
         facility.kill_node()
         facility.start_node()
         time.sleep(3.0)
-        facility.play("emergency_siren", 4.0)
+        facility.play("scream", 4.0)
         wait_until(lambda: all_stored(facility), 60.0, "everything that was produced")
 
         produced = facility.produced()
