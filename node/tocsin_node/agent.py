@@ -30,6 +30,7 @@ from tocsin_node.outbox import Outbox
 from tocsin_node.pipeline import Detected, Pipeline
 from tocsin_node.reporter import Place, Reporter, Times, told_level
 from tocsin_node.settings import NodeSettings
+from tocsin_node.troubles import Troubles
 from tocsin_shared.broker import make_client
 from tocsin_shared.classifier import Classifier
 from tocsin_shared.errors import DecodeError, TocsinError, UnavailableError
@@ -54,6 +55,8 @@ class Agent:
         pipeline: Pipeline,
         source: Source,
         outbox: Outbox,
+        *,
+        troubles: Troubles,
     ) -> None:
         boot = uuid.uuid4().hex
         self._settings = settings
@@ -65,8 +68,15 @@ class Agent:
         place = Place(settings.node, settings.zone, boot, classifier.name)
         self._reporter = Reporter(place, Times(time.time, time.monotonic, health.clock))
         self._beat = threading.Event()
+        self._troubles_due = threading.Event()
+        self._troubles = troubles
+        troubles.on_change = self._tell_troubles_soon
         self._link = Link(
-            settings.broker, Identity(settings.node, boot), outbox, self._born, on_connected=self._beat.set
+            settings.broker,
+            Identity(settings.node, boot),
+            outbox,
+            self._born,
+            on_connected=self._tell_troubles_soon,
         )
         self._mic = MicState.STARTING
         self._over = threading.Event()
@@ -181,9 +191,16 @@ class Agent:
             self._mic = state
             self._beat.set()
 
+    def _tell_troubles_soon(self) -> None:
+        self._troubles_due.set()
+        self._beat.set()
+
     def _report_health(self) -> None:
-        """Heartbeat: now and then, and at once when the microphone changes or a connection begins."""
+        """Heartbeat: now and then, and at once when microphone or troubles change or a connection begins."""
         while not self._stop_link.is_set():
+            if self._troubles_due.is_set():
+                self._troubles_due.clear()
+                self._link.send_troubles(self._troubles.message(self._settings.node, self._boot))
             self._link.send_heartbeat(self._heartbeat())
             self._outbox.settle()
             self._beat.wait(self._settings.heartbeat_seconds)
@@ -243,4 +260,4 @@ def build(settings: NodeSettings) -> Agent:
     pipeline = Pipeline(classifier, model.hop_seconds)
     source = open_source(settings.source, classifier.manifest.features.sample_rate_hz)
     outbox = Outbox(settings.outbox.path, settings.outbox.max_bytes)
-    return Agent(settings, classifier, pipeline, source, outbox)
+    return Agent(settings, classifier, pipeline, source, outbox, troubles=Troubles(time.time, time.monotonic))

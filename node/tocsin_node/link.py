@@ -36,6 +36,7 @@ from tocsin_shared.events import (
     NodeConnection,
     Presence,
     SoundDetected,
+    TroublesChanged,
 )
 from tocsin_shared.topics import HUB_STATE, node_topic
 
@@ -113,6 +114,12 @@ class Link:
         client = self._client
         if client is not None:
             client.publish(self._topic("hb"), encode(heartbeat), qos=0)
+
+    def send_troubles(self, troubles: TroublesChanged) -> None:
+        """Send ``troubles``, retained, if there is a connection; without one they are due after the next."""
+        client = self._client
+        if client is not None:
+            client.publish(self._topic("troubles"), encode(troubles), qos=1, retain=True)
 
     def drain(self, seconds: float) -> bool:
         """Wait until the hub has everything, at most ``seconds``; whether it has."""
