@@ -19,6 +19,7 @@ import msgspec
 from sqlite_utils import Database
 
 from tocsin_hub.rooms import NodeRecord, RoomState
+from tocsin_hub.times import from_us
 from tocsin_shared import codec
 from tocsin_shared.errors import BadInputError, DecodeError, UnavailableError
 from tocsin_shared.events import (
@@ -30,6 +31,7 @@ from tocsin_shared.events import (
     Phase,
     Rhythm,
     ScoredLabel,
+    Trouble,
 )
 from tocsin_shared.labels import SEVERITIES, Severity, severity_of
 
@@ -205,7 +207,18 @@ class Store:
     def nodes(self) -> list[NodeRecord]:
         """Every node that was ever heard of."""
         sql = "SELECT node, birth, conn, heartbeat, boot, last_seen_us, state, since_us FROM nodes"
-        return [_node_from_row(row) for row in self._rows(sql)]
+        return [_node_from_row(row, self.open_troubles(row[0])) for row in self._rows(sql)]
+
+    def open_troubles(self, node: str) -> tuple[Trouble, ...]:
+        """The troubles of ``node`` that last, oldest first."""
+        sql = (
+            "SELECT id, kind, since_us, detail FROM troubles "
+            "WHERE node = ? AND until_us IS NULL ORDER BY since_us"
+        )
+        return tuple(
+            Trouble(id=key, kind=kind, since=from_us(since_us), detail=detail)
+            for key, kind, since_us, detail in self._rows(sql, (node,))
+        )
 
     def session_is_open(self, id_sha256: str, now_us: int) -> bool:
         """Whether the session whose id has this hash was opened, not closed, and is not too old."""
@@ -256,7 +269,7 @@ def decode_cursor(cursor: str) -> tuple[int, str]:
     return int(onset), event_id
 
 
-def _node_from_row(row: Sequence[Any]) -> NodeRecord:
+def _node_from_row(row: Sequence[Any], troubles: tuple[Trouble, ...]) -> NodeRecord:
     node, birth, conn, heartbeat, boot, last_seen_us, state, since_us = row
     known = state in set(RoomState)
     return NodeRecord(
@@ -268,6 +281,7 @@ def _node_from_row(row: Sequence[Any]) -> NodeRecord:
         heartbeat=_words(heartbeat, Heartbeat),
         boot=boot,
         last_seen_us=last_seen_us,
+        troubles=troubles,
     )
 
 

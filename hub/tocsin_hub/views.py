@@ -4,7 +4,7 @@ from typing import Any
 
 from tocsin_hub.rooms import NodeRecord
 from tocsin_hub.store import StoredEvent
-from tocsin_hub.times import iso
+from tocsin_hub.times import iso, to_us
 from tocsin_shared.labels import severity_of
 
 Json = dict[str, Any]
@@ -62,4 +62,8 @@ def room_json(record: NodeRecord) -> Json:
         "dropped_blocks": heartbeat.dropped_blocks if heartbeat else None,
         "inference_p95_ms": heartbeat.inference_p95_ms if heartbeat else None,
         "outbox_depth": heartbeat.outbox_depth if heartbeat else None,
+        "troubles": [
+            {"id": one.id, "kind": one.kind, "since": iso(to_us(one.since)), "detail": one.detail}
+            for one in record.troubles
+        ],
     }
