@@ -25,6 +25,7 @@ from types import FrameType
 from tocsin_node import health
 from tocsin_node.bundle import load_bundle
 from tocsin_node.capture import Source, open_source
+from tocsin_node.earwatch import EarWatch
 from tocsin_node.link import Identity, Link
 from tocsin_node.outbox import Outbox
 from tocsin_node.pipeline import Detected, Pipeline
@@ -40,7 +41,7 @@ DRAIN_SECONDS = 2.0
 """How long a node that stops waits for the hub to take what is left."""
 EARS_SECONDS, JOIN_SECONDS = 10.0, 2.0
 """How long the threads may take to end: the ears may still be writing to a slow disk."""
-FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 30.0
+FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 10.0
 
 log = logging.getLogger("tocsin.node")
 
@@ -70,6 +71,9 @@ class Agent:
         self._beat = threading.Event()
         self._troubles_due = threading.Event()
         self._troubles = troubles
+        self._watch = EarWatch(
+            classifier.manifest.features.sample_rate_hz, troubles, live=settings.source.kind == "microphone"
+        )
         troubles.on_change = self._tell_troubles_soon
         self._link = Link(
             settings.broker,
@@ -154,11 +158,13 @@ class Agent:
             try:
                 for sound in self._source.sounds(self._stop_source):
                     wait = FIRST_RETRY_SECONDS
+                    self._watch.heard(sound, self._source.dropped_blocks)
                     self._tell(self._pipeline.push(sound))
                     self._note_mic(MicState.SILENT if self._pipeline.silent else MicState.LISTENING)
                 break
             except UnavailableError as error:
                 log.warning("%s; next try in %g s", error, wait)
+                self._watch.lost(error)
                 self._note_mic(MicState.ABSENT)
                 self._tell(self._pipeline.flush())
                 self._pipeline.restart()

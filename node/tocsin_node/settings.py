@@ -1,9 +1,11 @@
 """The node's settings: one frozen dataclass for each table of ``node.toml``."""
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from tocsin_node.cards import USB_PATTERN, USB_PREFIX
 from tocsin_shared import settings
 from tocsin_shared.broker import BrokerSettings
 from tocsin_shared.events import NODE_ID_PATTERN, ZONE_PATTERN
@@ -21,7 +23,8 @@ class SourceSettings:
     )
     device: str = setting(
         "",
-        "Part of the microphone's name, such as USB or pulse, or a pattern with *; empty is the default one.",
+        "Which microphone: part of its name, a pattern with *, usb:VID:PID, usb:VID:PID:SERIAL or usb:PORT "
+        "such as usb:1-1.2; empty is the default one.",
     )
     path: Path | None = setting(None, "Recording, or folder of recordings, of kind file.", shown='"sounds"')
     repeat: bool = setting(False, "Begin again at the end of the recordings; otherwise the node stops there.")
@@ -36,6 +39,11 @@ class SourceSettings:
     def __post_init__(self) -> None:
         if self.kind == "file" and self.path is None:
             raise ValueError("kind file needs path")
+        if self.device.startswith(USB_PREFIX) and not re.fullmatch(USB_PATTERN, self.device):
+            raise ValueError(
+                f"device {self.device!r} is none of usb:VID:PID, usb:VID:PID:SERIAL, usb:PORT; "
+                "lsusb and lsusb -t name them"
+            )
 
 
 @dataclass(frozen=True)
