@@ -114,6 +114,12 @@ def m006_troubles(db: Database) -> None:
     db.table("troubles").create_index(["node", "since_us"])
 
 
+@MIGRATIONS()
+def m007_tests(db: Database) -> None:
+    """Events by which a node tested itself."""
+    db.execute("ALTER TABLE events ADD COLUMN test INTEGER NOT NULL DEFAULT 0")
+
+
 _EVENT_COLUMNS_THAT_MUST_BE = (
     "node",
     "zone",

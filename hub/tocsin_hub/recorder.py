@@ -163,6 +163,7 @@ class Recorder:
             first_received_us=first_us,
             received_us=received_us,
             committed_us=now_us,
+            test=message.test,
             change=self.changes,
         )
 
@@ -281,6 +282,7 @@ def _values(event: StoredEvent) -> tuple[Any, ...]:
         "phase": str(event.phase),
         "rhythm": str(event.rhythm),
         "late": int(event.late),
+        "test": int(event.test),
     }
     return tuple(values.values())
 

@@ -68,8 +68,15 @@ class StoredEvent:
     """When the hub received the message that the row now shows."""
     committed_us: int
     """When the hub began to write that message to its disk."""
+    test: bool
+    """The node tested itself: nothing sounded."""
     change: int
     """Number of the last change of the row; grows over all rows."""
+
+    @property
+    def severity(self) -> Severity:
+        """How much it matters to people; a test of a node alarms nobody."""
+        return Severity.NONE if self.test else severity_of(self.label)
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,7 @@ def event_from_row(row: Sequence[Any]) -> StoredEvent:
         "phase": Phase(values["phase"]),
         "rhythm": Rhythm(values["rhythm"]),
         "late": bool(values["late"]),
+        "test": bool(values["test"]),
     }
     return StoredEvent(**values)
 
@@ -241,6 +249,7 @@ def _conditions(only: HistoryFilter) -> tuple[list[str], list[Any]]:
         # A label that is not listed has the severity of unknown labels, so that one is asked by exclusion.
         unlisted = only.severity is severity_of("")
         labels = [name for name, severity in SEVERITIES.items() if (severity is only.severity) != unlisted]
+        conditions.append("test = 0")
         conditions.append(f"label {'NOT ' if unlisted else ''}IN ({', '.join('?' * len(labels))})")
         parameters += labels
     return conditions, parameters

@@ -28,14 +28,15 @@ from tocsin_node.capture import Source, open_source
 from tocsin_node.earwatch import EarWatch
 from tocsin_node.link import Identity, Link
 from tocsin_node.outbox import Outbox
-from tocsin_node.pipeline import Detected, Pipeline
+from tocsin_node.pipeline import Detected, Pipeline, Sound
 from tocsin_node.reporter import Place, Reporter, Times, told_level
+from tocsin_node.selftest import LABEL, SelfTest
 from tocsin_node.settings import NodeSettings
 from tocsin_node.troubles import Troubles
 from tocsin_shared.broker import make_client
 from tocsin_shared.classifier import Classifier
-from tocsin_shared.errors import DecodeError, TocsinError, UnavailableError
-from tocsin_shared.events import Heartbeat, MicState, NodeBorn
+from tocsin_shared.errors import DecodeError, SettingsError, TocsinError, UnavailableError
+from tocsin_shared.events import Heartbeat, MicState, NodeBorn, SoundDetected
 
 DRAIN_SECONDS = 2.0
 """How long a node that stops waits for the hub to take what is left."""
@@ -67,7 +68,9 @@ class Agent:
         self._outbox = outbox
         self._boot = boot
         place = Place(settings.node, settings.zone, boot, classifier.name)
-        self._reporter = Reporter(place, Times(time.time, time.monotonic, health.clock))
+        times = Times(time.time, time.monotonic, health.clock)
+        self._reporter = Reporter(place, times)
+        self._test_reporter = Reporter(place, times, test=True)
         self._beat = threading.Event()
         self._troubles_due = threading.Event()
         self._troubles = troubles
@@ -82,6 +85,14 @@ class Agent:
             self._born,
             on_connected=self._tell_troubles_soon,
         )
+        self._selftest = SelfTest(
+            3600.0 * settings.selftest.every_hours,
+            classifier.manifest.features.sample_rate_hz,
+            lambda: Pipeline(classifier, settings.model.hop_seconds),
+            troubles,
+        )
+        self._link.on_stored = self._selftest.committed
+        self._link.on_command = lambda _selftest: self._selftest.request()
         self._mic = MicState.STARTING
         self._over = threading.Event()
         self._stop_source = threading.Event()
@@ -160,24 +171,37 @@ class Agent:
                     wait = FIRST_RETRY_SECONDS
                     self._watch.heard(sound, self._source.dropped_blocks)
                     self._tell(self._pipeline.push(sound))
+                    self._test(sound)
                     self._note_mic(MicState.SILENT if self._pipeline.silent else MicState.LISTENING)
                 break
             except UnavailableError as error:
                 log.warning("%s; next try in %g s", error, wait)
                 self._watch.lost(error)
                 self._note_mic(MicState.ABSENT)
-                self._tell(self._pipeline.flush())
+                self._tell_the_end()
                 self._pipeline.restart()
                 self._stop_source.wait(wait)
                 wait = min(2.0 * wait, LONGEST_RETRY_SECONDS)
-        self._tell(self._pipeline.flush())
+        self._tell_the_end()
         if not self._stop_source.is_set():
             log.info("stopping: end of %s", self._source.name)
 
-    def _tell(self, found: Iterable[Detected]) -> None:
+    def _tell_the_end(self) -> None:
+        """There is no more sound: end what is open."""
+        self._tell(self._pipeline.flush())
+        self._tell(self._selftest.abandon(), self._test_reporter)
+
+    def _test(self, sound: Sound) -> None:
+        for event in self._tell(self._selftest.heard(sound), self._test_reporter):
+            self._selftest.told(event)
+
+    def _tell(self, found: Iterable[Detected], reporter: Reporter | None = None) -> list[SoundDetected]:
+        """Tell what was found; as it went into the outbox."""
+        told = []
+        by = reporter or self._reporter
         for detected in found:
             try:
-                event = self._outbox.add(lambda seq, one=detected: self._reporter.event(one, seq))  # type: ignore[misc]
+                event = self._outbox.add(lambda seq, one=detected: by.event(one, seq))  # type: ignore[misc]
             except DecodeError:
                 log.exception("a detection of %s could not be told", detected.change.label)
                 continue
@@ -190,6 +214,8 @@ class Agent:
                 event.phase,
                 event.score,
             )
+            told.append(event)
+        return told
 
     def _note_mic(self, state: MicState) -> None:
         if state is not self._mic:
@@ -263,6 +289,11 @@ def build(settings: NodeSettings) -> Agent:
     )  # whatever is wrong with its files is said before anything runs
     model = settings.model
     classifier = load_bundle(model.bundle, model.variant, model.threads)
+    if settings.selftest.every_hours and LABEL not in classifier.manifest.label_names:
+        raise SettingsError(
+            f"the bundle {classifier.name} has no label {LABEL}, so it cannot be tested; "
+            "set selftest.every_hours = 0"
+        )
     pipeline = Pipeline(classifier, model.hop_seconds)
     source = open_source(settings.source, classifier.manifest.features.sample_rate_hz)
     outbox = Outbox(settings.outbox.path, settings.outbox.max_bytes)

@@ -42,11 +42,14 @@ class _Told:
 class Reporter:
     """Keeps the id and the onset of each detection from its first phase to its last. Not thread-safe.
 
+    With ``test`` all that it tells is marked as the node's own test.
+
     The wall clock is read once for each detection, together with the monotonic one: when it is set while
     a sound lasts, onset and offset still stand as far apart as they were.
     """
 
-    def __init__(self, place: Place, times: Times) -> None:
+    def __init__(self, place: Place, times: Times, *, test: bool = False) -> None:
+        self._test = test
         self._place = place
         self._times = times
         self._told: dict[int, _Told] = {}
@@ -72,6 +75,7 @@ class Reporter:
             clock=self._times.trust(),
             bundle=self._place.bundle,
             phase=change.phase,
+            test=self._test,
         )
         if change.phase is Phase.OFFSET:
             del self._told[change.detection]

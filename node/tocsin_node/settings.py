@@ -81,6 +81,18 @@ class OutboxSettings:
 
 
 @dataclass(frozen=True)
+class SelftestSettings:
+    """How the node tests itself."""
+
+    every_hours: float = setting(
+        0.0,
+        "An alarm that nobody hears is mixed in this often, and must reach the hub; 0 is never.",
+        minimum=0.0,
+        maximum=8760.0,
+    )
+
+
+@dataclass(frozen=True)
 class NodeSettings:
     """All settings of a node."""
 
@@ -105,6 +117,7 @@ class NodeSettings:
     model: ModelSettings = table(ModelSettings, "What recognises the sounds.")
     broker: BrokerSettings = table(BrokerSettings, "The MQTT broker through which the hub is reached.")
     outbox: OutboxSettings = table(OutboxSettings, "Where events wait until the hub has stored them.")
+    selftest: SelftestSettings = table(SelftestSettings, "How the node tests itself.")
 
     @property
     def room_name(self) -> str:

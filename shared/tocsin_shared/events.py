@@ -97,6 +97,9 @@ class TroubleKind(StrEnum):
     OUTBOX_FULL = "outbox_full"
     MODEL = "model"
     THERMAL = "thermal"
+    OWN_CERTIFICATE = "own_certificate"
+    BROKER_CERTIFICATE = "broker_certificate"
+    WARNING_OUTPUT = "warning_output"
     WATCHDOG = "watchdog"
 
 
@@ -146,6 +149,8 @@ class SoundDetected(Message, frozen=True, kw_only=True):
     rhythm: Rhythm = Rhythm.NONE
     late: bool = False
     """True when the message waited in the outbox instead of going out at once."""
+    test: bool = False
+    """The node tested itself: nothing sounded, and nobody is to be alarmed."""
 
 
 class Backfill(Message, frozen=True, kw_only=True):
