@@ -32,6 +32,7 @@ from tocsin_node.pipeline import Detected, Pipeline, Sound
 from tocsin_node.reporter import Place, Reporter, Times, told_level
 from tocsin_node.selftest import LABEL, SelfTest
 from tocsin_node.settings import NodeSettings
+from tocsin_node.speaker import Speaker
 from tocsin_node.troubles import Troubles
 from tocsin_shared.broker import make_client
 from tocsin_shared.classifier import Classifier
@@ -70,7 +71,7 @@ class Agent:
         place = Place(settings.node, settings.zone, boot, classifier.name)
         times = Times(time.time, time.monotonic, health.clock)
         self._reporter = Reporter(place, times)
-        self._test_reporter = Reporter(place, times, test=True)
+        self._test_reporter = Reporter(place, times)  # its detections have numbers of their own
         self._beat = threading.Event()
         self._troubles_due = threading.Event()
         self._troubles = troubles
@@ -85,12 +86,7 @@ class Agent:
             self._born,
             on_connected=self._tell_troubles_soon,
         )
-        self._selftest = SelfTest(
-            3600.0 * settings.selftest.every_hours,
-            classifier.manifest.features.sample_rate_hz,
-            lambda: Pipeline(classifier, settings.model.hop_seconds),
-            troubles,
-        )
+        self._selftest = _selftest(settings, classifier, troubles)
         self._link.on_stored = self._selftest.committed
         self._link.on_command = lambda _selftest: self._selftest.request()
         self._mic = MicState.STARTING
@@ -189,19 +185,24 @@ class Agent:
     def _tell_the_end(self) -> None:
         """There is no more sound: end what is open."""
         self._tell(self._pipeline.flush())
-        self._tell(self._selftest.abandon(), self._test_reporter)
+        self._tell(self._selftest.abandon(), injected=True)
 
     def _test(self, sound: Sound) -> None:
-        for event in self._tell(self._selftest.heard(sound), self._test_reporter):
-            self._selftest.told(event)
+        self._tell(self._selftest.heard(sound), injected=True)
+        self._tell(self._selftest.corrections())
 
-    def _tell(self, found: Iterable[Detected], reporter: Reporter | None = None) -> list[SoundDetected]:
-        """Tell what was found; as it went into the outbox."""
-        told = []
-        by = reporter or self._reporter
+    def _event(self, detected: Detected, seq: int, *, injected: bool) -> SoundDetected:
+        if injected:
+            return self._test_reporter.event(detected, seq, test=True)
+        return self._reporter.event(detected, seq, test=self._selftest.claims(detected))
+
+    def _tell(self, found: Iterable[Detected], *, injected: bool = False) -> None:
+        """Tell what was found in the room, or in the sound that a test ``injected``."""
         for detected in found:
             try:
-                event = self._outbox.add(lambda seq, one=detected: by.event(one, seq))  # type: ignore[misc]
+                event = self._outbox.add(
+                    lambda seq, one=detected: self._event(one, seq, injected=injected)  # type: ignore[misc]
+                )
             except DecodeError:
                 log.exception("a detection of %s could not be told", detected.change.label)
                 continue
@@ -214,8 +215,8 @@ class Agent:
                 event.phase,
                 event.score,
             )
-            told.append(event)
-        return told
+            if event.test:
+                self._selftest.told(event)
 
     def _note_mic(self, state: MicState) -> None:
         if state is not self._mic:
@@ -276,6 +277,18 @@ class Agent:
             heartbeat_seconds=self._settings.heartbeat_seconds,
             outbox_depth=self._outbox.depth().waiting,
         )
+
+
+def _selftest(settings: NodeSettings, classifier: Classifier, troubles: Troubles) -> SelfTest:
+    rate_hz = classifier.manifest.features.sample_rate_hz
+    speaker = Speaker(settings.selftest.output, rate_hz)
+    return SelfTest(
+        3600.0 * settings.selftest.every_hours,
+        rate_hz,
+        lambda: Pipeline(classifier, settings.model.hop_seconds),
+        troubles,
+        play=speaker.play if settings.selftest.how == "speaker" else None,
+    )
 
 
 def build(settings: NodeSettings) -> Agent:

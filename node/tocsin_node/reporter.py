@@ -42,20 +42,17 @@ class _Told:
 class Reporter:
     """Keeps the id and the onset of each detection from its first phase to its last. Not thread-safe.
 
-    With ``test`` all that it tells is marked as the node's own test.
-
     The wall clock is read once for each detection, together with the monotonic one: when it is set while
     a sound lasts, onset and offset still stand as far apart as they were.
     """
 
-    def __init__(self, place: Place, times: Times, *, test: bool = False) -> None:
-        self._test = test
+    def __init__(self, place: Place, times: Times) -> None:
         self._place = place
         self._times = times
         self._told: dict[int, _Told] = {}
 
-    def event(self, detected: Detected, seq: int) -> SoundDetected:
-        """The event number ``seq`` for ``detected``."""
+    def event(self, detected: Detected, seq: int, *, test: bool = False) -> SoundDetected:
+        """The event number ``seq`` for ``detected``; ``test`` says that the node's own test is the cause."""
         change = detected.change
         told = self._told.setdefault(change.detection, self._begun(detected))
         event = SoundDetected(
@@ -75,7 +72,7 @@ class Reporter:
             clock=self._times.trust(),
             bundle=self._place.bundle,
             phase=change.phase,
-            test=self._test,
+            test=test,
         )
         if change.phase is Phase.OFFSET:
             del self._told[change.detection]

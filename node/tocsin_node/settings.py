@@ -86,10 +86,16 @@ class SelftestSettings:
 
     every_hours: float = setting(
         0.0,
-        "An alarm that nobody hears is mixed in this often, and must reach the hub; 0 is never.",
+        "An alarm is made this often, and must reach the hub, marked as a test; 0 is never.",
         minimum=0.0,
         maximum=8760.0,
     )
+    how: str = setting(
+        "inject",
+        "Injected, the alarm is silent and leaves the microphone out; by a speaker everybody hears it.",
+        choices=("inject", "speaker"),
+    )
+    output: str = setting("", "Part of the speaker's name; empty is the default output.")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 from tests.integration.facility import wait_until
+from tocsin_hub.demo import site as site_parts
 from tocsin_hub.demo.broker import broker, free_port
 from tocsin_hub.demo.script import Room
 from tocsin_hub.demo.site import Site
@@ -114,6 +115,35 @@ def test_a_microphone_that_is_absent_unplugged_and_mute_is_told_in_time_and_then
         finally:
             site.stop()
     assert b"Traceback" not in _log(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.sound
+@pytest.mark.broker
+@pytest.mark.usefixtures("sound_server")
+def test_a_node_hears_its_own_speaker_and_the_hub_stores_it_as_a_test(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """speaker → null sink → monitor → microphone → network → outbox → broker → hub → acknowledgement."""
+    monkeypatch.setattr(site_parts, "_NODE", site_parts._NODE + _EVERY_TEN_SECONDS)
+    with broker("embedded", tmp_path) as address:
+        site = Site(tmp_path, address, free_port())
+        try:
+            site.start_hub()
+            site.start_microphone(ROOM, device="pulse")
+            wait_until(lambda: b"self-test passed" in _log(tmp_path), 60.0, "the self-test to pass")
+        finally:
+            site.stop()
+    assert set(_rows(tmp_path, "select label, test from events")) == {("smoke_alarm", 1)}
+    assert "selftest_failed" not in _troubles(tmp_path)
+
+
+_EVERY_TEN_SECONDS = """
+[selftest]
+every_hours = 0.003
+how = "speaker"
+output = "pulse"
+"""
 
 
 def _unplug() -> None:

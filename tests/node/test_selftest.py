@@ -1,6 +1,7 @@
 """The node's test of itself: what it must prove, what it says when that fails, and whom it never disturbs."""
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ from tocsin_node.pipeline import Detected, Pipeline, Sound
 from tocsin_node.selftest import LABEL, REQUEST_SECONDS, STORE_SECONDS, SelfTest
 from tocsin_node.troubles import Troubles
 from tocsin_shared.codec import decode
+from tocsin_shared.errors import UnavailableError
 from tocsin_shared.events import Phase, SoundDetected, TroublesChanged
 from tocsin_shared.features import Samples
 
@@ -27,14 +29,16 @@ BLOCK = RATE // 10
 class Bench:
     """A self-test every hour, a judge that hears whatever is loud, and a clock that sound drives."""
 
-    def __init__(self, every_seconds: float = 3600.0) -> None:
+    def __init__(self, every_seconds: float = 3600.0, play: Callable[[Samples], None] | None = None) -> None:
         self.judge = FakeJudge()
         first, *others = self.judge.manifest.labels
         labels = (msgspec.structs.replace(first, name=LABEL), *others)
         self.judge.manifest = msgspec.structs.replace(self.judge.manifest, labels=labels)
         self.now = 1000.0
         self.troubles = Troubles(lambda: self.now, lambda: self.now)
-        self.selftest = SelfTest(every_seconds, RATE, lambda: Pipeline(self.judge, 0.5), self.troubles)
+        self.selftest = SelfTest(
+            every_seconds, RATE, lambda: Pipeline(self.judge, 0.5), self.troubles, play=play
+        )
         self.told: list[SoundDetected] = []
 
     def listen(self, seconds: float, live: Samples | None = None, stores: bool = True) -> list[Detected]:
@@ -122,6 +126,81 @@ def test_a_test_that_sound_runs_out_of_is_ended_and_begun_anew_later() -> None:
     assert bench.selftest.abandon() == []
     assert bench.failures == []
     assert [one.change.phase for one in bench.listen(20.0)][-1] is Phase.OFFSET
+
+
+class Room:
+    """A room with a speaker in it: what is played is what the bench's listening pipeline hears."""
+
+    def __init__(self) -> None:
+        self.sounding: Samples = np.empty(0, dtype=np.float32)
+        self.bench = Bench(0.0, self.play)
+        self.pipeline = Pipeline(self.bench.judge, 0.5)
+        self.marks: list[tuple[Phase, bool]] = []
+
+    def play(self, samples: Samples) -> None:
+        self.sounding = samples
+
+    def live_on(self, seconds: float, alarm_lasts: bool = False) -> None:
+        bench, live = self.bench, tone(0.1)
+        for _ in range(round(seconds * 10)):
+            bench.now += 0.1
+            piece, self.sounding = self.sounding[:BLOCK], self.sounding[BLOCK:]
+            block = np.random.default_rng(3).normal(0.0, 1e-4, BLOCK).astype(np.float32)
+            block[: len(piece)] += piece
+            block = live if alarm_lasts else block
+            found = self.pipeline.push(Sound(block, bench.now))
+            assert bench.selftest.heard(Sound(block, bench.now)) == []
+            for one in found + bench.selftest.corrections():
+                told = event(len(self.marks) + 1)
+                test = bench.selftest.claims(one)
+                self.marks.append((one.change.phase, test))
+                if test:
+                    bench.selftest.told(told)
+                    bench.selftest.committed([told.id])
+
+
+def test_an_alarm_that_is_played_passes_through_the_room_and_is_all_told_as_a_test() -> None:
+    room = Room()
+    room.live_on(5.0)
+    room.bench.selftest.request()
+    room.live_on(40.0)
+    phases = [mark for mark in room.marks if mark[0] is not Phase.UPDATE]
+    assert phases == [(Phase.ONSET, True), (Phase.OFFSET, True)] * (len(phases) // 2)
+    assert phases
+    assert room.bench.failures == []
+
+
+def test_a_real_alarm_that_begins_during_the_test_is_told_as_real_once_the_test_must_be_over() -> None:
+    room = Room()
+    room.live_on(5.0)
+    room.bench.selftest.request()
+    room.live_on(2.0)
+    room.live_on(30.0, alarm_lasts=True)
+    assert room.marks[0] == (Phase.ONSET, True)
+    assert (Phase.UPDATE, False) in room.marks
+    room.live_on(10.0)
+    assert room.marks[-1] == (Phase.OFFSET, False)
+
+
+def test_an_alarm_that_sounded_before_is_real_from_the_first_word_and_is_not_played_over() -> None:
+    room = Room()
+    room.live_on(5.0)
+    room.live_on(5.0, alarm_lasts=True)
+    room.bench.selftest.request()
+    room.live_on(5.0, alarm_lasts=True)
+    assert {test for _, test in room.marks} == {False}
+    room.live_on(40.0)
+    assert {test for _, test in room.marks} == {False, True}, "the test comes later"
+
+
+def test_a_speaker_that_cannot_be_used_fails_the_test_with_its_reason() -> None:
+    def play(_samples: Samples) -> None:
+        raise UnavailableError("the speaker cannot be used: unplugged")
+
+    bench = Bench(0.0, play)
+    bench.selftest.request()
+    bench.listen(1.0)
+    assert bench.failures == ["the speaker cannot be used: unplugged"]
 
 
 def test_the_sound_of_the_room_is_not_changed() -> None:
