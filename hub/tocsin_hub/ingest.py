@@ -7,6 +7,7 @@ COMMIT, and :meth:`Ingest.tick` in a thread of its own.
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Protocol
 
 import msgspec
@@ -27,6 +28,7 @@ from tocsin_shared.events import (
     NodeBorn,
     NodeConnection,
     SoundDetected,
+    TroublesChanged,
 )
 from tocsin_shared.topics import NodeTopic, node_topic, parse_node_topic
 
@@ -127,8 +129,8 @@ class Ingest:
                 heartbeat = codec.decode(payload, Heartbeat)
                 _check_node(topic, heartbeat.node)
                 return self._node(topic.node, now_us, lambda record: rules.beat(record, heartbeat), retained)
-            case "conn" if not topic.rest:
-                return self._presence(topic.node, payload, retained, now_us)
+            case "conn" | "troubles" if not topic.rest:
+                return self._retained(topic, payload, retained, now_us)
             case "state" if not topic.rest:
                 # What a node reports of its slots is not used yet; it may be a message of a newer node.
                 return []
@@ -136,13 +138,35 @@ class Ingest:
             f"topic {node_topic(topic.node, topic.kind, topic.rest)!r} is not one that a node sends"
         )
 
-    def _presence(self, node: str, payload: bytes, retained: bool, now_us: int) -> list[Work]:
+    def _retained(self, topic: NodeTopic, payload: bytes, retained: bool, now_us: int) -> list[Work]:
         if not payload:
-            return []  # an empty retained message removes a presence from the broker; it says nothing itself
+            return []  # an empty retained message removes one from the broker; it says nothing itself
+        if topic.kind == "troubles":
+            return self._troubles(topic, payload, retained, now_us)
+        return self._presence(topic.node, payload, retained, now_us)
+
+    def _presence(self, node: str, payload: bytes, retained: bool, now_us: int) -> list[Work]:
         conn = codec.decode(payload, NodeConnection)
         # A last will is the broker's word: the node itself was not heard.
         silent = retained or conn.state.value == "offline"
         return self._node(node, now_us, lambda record: rules.connected(record, conn), silent)
+
+    def _troubles(self, topic: NodeTopic, payload: bytes, retained: bool, now_us: int) -> list[Work]:
+        changed = codec.decode(payload, TroublesChanged)
+        _check_node(topic, changed.node)
+        for trouble in changed.troubles:
+            for name, moment in (("since", trouble.since), ("until", trouble.until)):
+                _check_moment(name, moment)
+        works = self._node(topic.node, now_us, lambda record: rules.troubled(record, changed), retained)
+        return [*works, self._noting(changed, payload, now_us)]
+
+    def _noting(self, changed: TroublesChanged, payload: bytes, now_us: int) -> Work:
+        def write(recorder: Recorder) -> Outcome:
+            recorder.save_troubles(changed, now_us)
+            return Outcome()
+
+        topic = node_topic(changed.node, "troubles")
+        return Work(write, lambda reason: self._aside(topic, payload, reason, now_us))
 
     def _node(
         self, node: str, now_us: int, rule: Callable[[NodeRecord], NodeRecord], silent: bool
@@ -292,8 +316,12 @@ def _check_node(topic: NodeTopic, node: str) -> None:
 def _check_event(topic: NodeTopic, message: SoundDetected) -> None:
     _check_node(topic, message.node)
     for name, moment in (("onset", message.onset), ("offset", message.offset)):
-        if moment is not None and not 0 <= to_us(moment) <= LAST_US:
-            raise DecodeError(f"{name} {moment.isoformat()} is not a time that can be shown")
+        _check_moment(name, moment)
+
+
+def _check_moment(name: str, moment: datetime | None) -> None:
+    if moment is not None and not 0 <= to_us(moment) <= LAST_US:
+        raise DecodeError(f"{name} {moment.isoformat()} is not a time that can be shown")
 
 
 def _quarantined(topic: str, payload: bytes, reason: str, now_us: int) -> Quarantined:

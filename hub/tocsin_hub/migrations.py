@@ -102,6 +102,24 @@ def m005_access(db: Database) -> None:
     )
 
 
+@MIGRATIONS()
+def m006_troubles(db: Database) -> None:
+    """One row for each trouble of a node, from its start to its end."""
+    db.table("troubles").create(
+        {"id": str, "node": str, "kind": str, "since_us": int, "until_us": int, "detail": str},
+        pk="id",
+        not_null={"node", "kind", "since_us", "detail"},
+        strict=True,
+    )
+    db.table("troubles").create_index(["node", "since_us"])
+
+
+@MIGRATIONS()
+def m007_tests(db: Database) -> None:
+    """Events by which a node tested itself."""
+    db.execute("ALTER TABLE events ADD COLUMN test INTEGER NOT NULL DEFAULT 0")
+
+
 _EVENT_COLUMNS_THAT_MUST_BE = (
     "node",
     "zone",

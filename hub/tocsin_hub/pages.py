@@ -52,6 +52,7 @@ class Row:
     lateness: str
     """How long after its onset the hub heard of it; empty when that was in time."""
     unsynced: bool
+    test: bool
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def _filters() -> Filters:
 
 
 def _row(event: StoredEvent, record: NodeRecord | None, texts: Catalogue) -> Row:
-    severity = severity_of(event.label)
+    severity = event.severity
     return Row(
         id=event.id,
         severity=severity,
@@ -146,6 +147,7 @@ def _row(event: StoredEvent, record: NodeRecord | None, texts: Catalogue) -> Row
         level=texts.dbfs(event.level_dbfs),
         lateness=_lateness(event, texts),
         unsynced=event.clock is Clock.UNSYNCED,
+        test=event.test,
     )
 
 

@@ -26,9 +26,11 @@ from tocsin_hub.store import (
 )
 from tocsin_hub.times import to_us
 from tocsin_shared.errors import UnavailableError
-from tocsin_shared.events import Phase, SoundDetected
+from tocsin_shared.events import Phase, SoundDetected, TroublesChanged
 
 KEPT_QUARANTINE_ROWS = 1000
+KEPT_TROUBLE_ROWS = 1000
+"""Of each node: a loose plug must not fill the disk."""
 KEPT_PAYLOAD_BYTES = 1024
 _PHASE_ORDER = {Phase.ONSET: 0, Phase.UPDATE: 1, Phase.OFFSET: 2}
 _NAMES = ", ".join(EVENT_COLUMNS)
@@ -161,6 +163,7 @@ class Recorder:
             first_received_us=first_us,
             received_us=received_us,
             committed_us=now_us,
+            test=message.test,
             change=self.changes,
         )
 
@@ -194,6 +197,30 @@ class Recorder:
                 str(record.state),
                 record.since_us,
             ),
+        )
+
+    def save_troubles(self, changed: TroublesChanged, now_us: int) -> None:
+        """Store the troubles of a node; those that it does not name any more ended with its process, now."""
+        execute = self.database.conn.execute
+        for trouble in changed.troubles:
+            until_us = None if trouble.until is None else to_us(trouble.until)
+            execute(
+                "INSERT INTO troubles (id, node, kind, since_us, until_us, detail) VALUES (?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET since_us = excluded.since_us, "
+                "until_us = coalesce(excluded.until_us, until_us) WHERE node = excluded.node",
+                (trouble.id, changed.node, trouble.kind, to_us(trouble.since), until_us, trouble.detail),
+            )
+        still = [trouble.id for trouble in changed.troubles if trouble.until is None]
+        marks = ", ".join("?" * len(still))
+        execute(
+            f"UPDATE troubles SET until_us = max(?, since_us) "  # noqa: S608
+            f"WHERE node = ? AND until_us IS NULL AND id NOT IN ({marks})",
+            (now_us, changed.node, *still),
+        )
+        execute(
+            "DELETE FROM troubles WHERE node = ? AND until_us IS NOT NULL AND id NOT IN "
+            "(SELECT id FROM troubles WHERE node = ? ORDER BY since_us DESC LIMIT ?)",
+            (changed.node, changed.node, KEPT_TROUBLE_ROWS),
         )
 
     def quarantine(self, item: Quarantined) -> None:
@@ -255,6 +282,7 @@ def _values(event: StoredEvent) -> tuple[Any, ...]:
         "phase": str(event.phase),
         "rhythm": str(event.rhythm),
         "late": int(event.late),
+        "test": int(event.test),
     }
     return tuple(values.values())
 

@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from tocsin_shared.events import Heartbeat, NodeBorn, NodeConnection, Presence
+from tocsin_shared.events import (
+    Heartbeat,
+    NodeBorn,
+    NodeConnection,
+    Presence,
+    Trouble,
+    TroublesChanged,
+)
 
 DEFAULT_HEARTBEAT_SECONDS = 10.0
 _SLOWEST_HEARTBEAT_SECONDS = 300.0
@@ -52,6 +59,8 @@ class NodeRecord:
     """Boot of the newest birth, presence or heartbeat."""
     last_seen_us: int | None = None
     """When the hub last heard anything from the node itself."""
+    troubles: tuple[Trouble, ...] = ()
+    """What keeps the node from hearing or telling, oldest first."""
 
     @property
     def zone(self) -> str:
@@ -93,6 +102,12 @@ def connected(record: NodeRecord, conn: NodeConnection) -> NodeRecord:
 def beat(record: NodeRecord, heartbeat: Heartbeat) -> NodeRecord:
     """``record`` after a heartbeat."""
     return replace(record, heartbeat=heartbeat, boot=heartbeat.boot)
+
+
+def troubled(record: NodeRecord, changed: TroublesChanged) -> NodeRecord:
+    """``record`` with the troubles that are open according to ``changed``."""
+    still = [trouble for trouble in changed.troubles if trouble.until is None]
+    return replace(record, troubles=tuple(sorted(still, key=lambda trouble: trouble.since)))
 
 
 def silence_limit_us(record: NodeRecord) -> int:

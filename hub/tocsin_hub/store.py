@@ -19,6 +19,7 @@ import msgspec
 from sqlite_utils import Database
 
 from tocsin_hub.rooms import NodeRecord, RoomState
+from tocsin_hub.times import from_us
 from tocsin_shared import codec
 from tocsin_shared.errors import BadInputError, DecodeError, UnavailableError
 from tocsin_shared.events import (
@@ -30,6 +31,7 @@ from tocsin_shared.events import (
     Phase,
     Rhythm,
     ScoredLabel,
+    Trouble,
 )
 from tocsin_shared.labels import SEVERITIES, Severity, severity_of
 
@@ -66,8 +68,15 @@ class StoredEvent:
     """When the hub received the message that the row now shows."""
     committed_us: int
     """When the hub began to write that message to its disk."""
+    test: bool
+    """The node tested itself: nothing sounded."""
     change: int
     """Number of the last change of the row; grows over all rows."""
+
+    @property
+    def severity(self) -> Severity:
+        """How much it matters to people; a test of a node alarms nobody."""
+        return Severity.NONE if self.test else severity_of(self.label)
 
 
 @dataclass(frozen=True)
@@ -111,6 +120,7 @@ def event_from_row(row: Sequence[Any]) -> StoredEvent:
         "phase": Phase(values["phase"]),
         "rhythm": Rhythm(values["rhythm"]),
         "late": bool(values["late"]),
+        "test": bool(values["test"]),
     }
     return StoredEvent(**values)
 
@@ -205,7 +215,18 @@ class Store:
     def nodes(self) -> list[NodeRecord]:
         """Every node that was ever heard of."""
         sql = "SELECT node, birth, conn, heartbeat, boot, last_seen_us, state, since_us FROM nodes"
-        return [_node_from_row(row) for row in self._rows(sql)]
+        return [_node_from_row(row, self.open_troubles(row[0])) for row in self._rows(sql)]
+
+    def open_troubles(self, node: str) -> tuple[Trouble, ...]:
+        """The troubles of ``node`` that last, oldest first."""
+        sql = (
+            "SELECT id, kind, since_us, detail FROM troubles "
+            "WHERE node = ? AND until_us IS NULL ORDER BY since_us"
+        )
+        return tuple(
+            Trouble(id=key, kind=kind, since=from_us(since_us), detail=detail)
+            for key, kind, since_us, detail in self._rows(sql, (node,))
+        )
 
     def session_is_open(self, id_sha256: str, now_us: int) -> bool:
         """Whether the session whose id has this hash was opened, not closed, and is not too old."""
@@ -228,6 +249,7 @@ def _conditions(only: HistoryFilter) -> tuple[list[str], list[Any]]:
         # A label that is not listed has the severity of unknown labels, so that one is asked by exclusion.
         unlisted = only.severity is severity_of("")
         labels = [name for name, severity in SEVERITIES.items() if (severity is only.severity) != unlisted]
+        conditions.append("test = 0")
         conditions.append(f"label {'NOT ' if unlisted else ''}IN ({', '.join('?' * len(labels))})")
         parameters += labels
     return conditions, parameters
@@ -256,7 +278,7 @@ def decode_cursor(cursor: str) -> tuple[int, str]:
     return int(onset), event_id
 
 
-def _node_from_row(row: Sequence[Any]) -> NodeRecord:
+def _node_from_row(row: Sequence[Any], troubles: tuple[Trouble, ...]) -> NodeRecord:
     node, birth, conn, heartbeat, boot, last_seen_us, state, since_us = row
     known = state in set(RoomState)
     return NodeRecord(
@@ -268,6 +290,7 @@ def _node_from_row(row: Sequence[Any]) -> NodeRecord:
         heartbeat=_words(heartbeat, Heartbeat),
         boot=boot,
         last_seen_us=last_seen_us,
+        troubles=troubles,
     )
 
 

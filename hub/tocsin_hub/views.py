@@ -4,8 +4,7 @@ from typing import Any
 
 from tocsin_hub.rooms import NodeRecord
 from tocsin_hub.store import StoredEvent
-from tocsin_hub.times import iso
-from tocsin_shared.labels import severity_of
+from tocsin_hub.times import iso, to_us
 
 Json = dict[str, Any]
 
@@ -18,7 +17,7 @@ def event_json(event: StoredEvent, record: NodeRecord | None) -> Json:
         "zone": event.zone,
         "room": record.room if record else event.node,
         "label": event.label,
-        "severity": str(severity_of(event.label)),
+        "severity": str(event.severity),
         "score": event.score,
         "top": [{"label": item.label, "score": item.score} for item in event.top],
         "level_dbfs": event.level_dbfs,
@@ -28,6 +27,7 @@ def event_json(event: StoredEvent, record: NodeRecord | None) -> Json:
         "phase": str(event.phase),
         "rhythm": str(event.rhythm),
         "late": event.late,
+        "test": event.test,
         "active": record is not None and record.has_open(event.boot, event.offset_us),
         "bundle": event.bundle,
         "clock": str(event.clock),
@@ -62,4 +62,8 @@ def room_json(record: NodeRecord) -> Json:
         "dropped_blocks": heartbeat.dropped_blocks if heartbeat else None,
         "inference_p95_ms": heartbeat.inference_p95_ms if heartbeat else None,
         "outbox_depth": heartbeat.outbox_depth if heartbeat else None,
+        "troubles": [
+            {"id": one.id, "kind": one.kind, "since": iso(to_us(one.since)), "detail": one.detail}
+            for one in record.troubles
+        ],
     }

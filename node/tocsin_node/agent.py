@@ -25,21 +25,25 @@ from types import FrameType
 from tocsin_node import health
 from tocsin_node.bundle import load_bundle
 from tocsin_node.capture import Source, open_source
+from tocsin_node.earwatch import EarWatch
 from tocsin_node.link import Identity, Link
 from tocsin_node.outbox import Outbox
-from tocsin_node.pipeline import Detected, Pipeline
+from tocsin_node.pipeline import Detected, Pipeline, Sound
 from tocsin_node.reporter import Place, Reporter, Times, told_level
+from tocsin_node.selftest import LABEL, SelfTest
 from tocsin_node.settings import NodeSettings
+from tocsin_node.speaker import Speaker
+from tocsin_node.troubles import Troubles
 from tocsin_shared.broker import make_client
 from tocsin_shared.classifier import Classifier
-from tocsin_shared.errors import DecodeError, TocsinError, UnavailableError
-from tocsin_shared.events import Heartbeat, MicState, NodeBorn
+from tocsin_shared.errors import DecodeError, SettingsError, TocsinError, UnavailableError
+from tocsin_shared.events import Heartbeat, MicState, NodeBorn, SoundDetected
 
 DRAIN_SECONDS = 2.0
 """How long a node that stops waits for the hub to take what is left."""
 EARS_SECONDS, JOIN_SECONDS = 10.0, 2.0
 """How long the threads may take to end: the ears may still be writing to a slow disk."""
-FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 30.0
+FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 10.0
 
 log = logging.getLogger("tocsin.node")
 
@@ -54,6 +58,8 @@ class Agent:
         pipeline: Pipeline,
         source: Source,
         outbox: Outbox,
+        *,
+        troubles: Troubles,
     ) -> None:
         boot = uuid.uuid4().hex
         self._settings = settings
@@ -63,11 +69,26 @@ class Agent:
         self._outbox = outbox
         self._boot = boot
         place = Place(settings.node, settings.zone, boot, classifier.name)
-        self._reporter = Reporter(place, Times(time.time, time.monotonic, health.clock))
+        times = Times(time.time, time.monotonic, health.clock)
+        self._reporter = Reporter(place, times)
+        self._test_reporter = Reporter(place, times)  # its detections have numbers of their own
         self._beat = threading.Event()
-        self._link = Link(
-            settings.broker, Identity(settings.node, boot), outbox, self._born, on_connected=self._beat.set
+        self._troubles_due = threading.Event()
+        self._troubles = troubles
+        self._watch = EarWatch(
+            classifier.manifest.features.sample_rate_hz, troubles, live=settings.source.kind == "microphone"
         )
+        troubles.on_change = self._tell_troubles_soon
+        self._link = Link(
+            settings.broker,
+            Identity(settings.node, boot),
+            outbox,
+            self._born,
+            on_connected=self._tell_troubles_soon,
+        )
+        self._selftest = _selftest(settings, classifier, troubles)
+        self._link.on_stored = self._selftest.committed
+        self._link.on_command = lambda _selftest: self._selftest.request()
         self._mic = MicState.STARTING
         self._over = threading.Event()
         self._stop_source = threading.Event()
@@ -144,24 +165,44 @@ class Agent:
             try:
                 for sound in self._source.sounds(self._stop_source):
                     wait = FIRST_RETRY_SECONDS
+                    self._watch.heard(sound, self._source.dropped_blocks)
                     self._tell(self._pipeline.push(sound))
+                    self._test(sound)
                     self._note_mic(MicState.SILENT if self._pipeline.silent else MicState.LISTENING)
                 break
             except UnavailableError as error:
                 log.warning("%s; next try in %g s", error, wait)
+                self._watch.lost(error)
                 self._note_mic(MicState.ABSENT)
-                self._tell(self._pipeline.flush())
+                self._tell_the_end()
                 self._pipeline.restart()
                 self._stop_source.wait(wait)
                 wait = min(2.0 * wait, LONGEST_RETRY_SECONDS)
-        self._tell(self._pipeline.flush())
+        self._tell_the_end()
         if not self._stop_source.is_set():
             log.info("stopping: end of %s", self._source.name)
 
-    def _tell(self, found: Iterable[Detected]) -> None:
+    def _tell_the_end(self) -> None:
+        """There is no more sound: end what is open."""
+        self._tell(self._pipeline.flush())
+        self._tell(self._selftest.abandon(), injected=True)
+
+    def _test(self, sound: Sound) -> None:
+        self._tell(self._selftest.heard(sound), injected=True)
+        self._tell(self._selftest.corrections())
+
+    def _event(self, detected: Detected, seq: int, *, injected: bool) -> SoundDetected:
+        if injected:
+            return self._test_reporter.event(detected, seq, test=True)
+        return self._reporter.event(detected, seq, test=self._selftest.claims(detected))
+
+    def _tell(self, found: Iterable[Detected], *, injected: bool = False) -> None:
+        """Tell what was found in the room, or in the sound that a test ``injected``."""
         for detected in found:
             try:
-                event = self._outbox.add(lambda seq, one=detected: self._reporter.event(one, seq))  # type: ignore[misc]
+                event = self._outbox.add(
+                    lambda seq, one=detected: self._event(one, seq, injected=injected)  # type: ignore[misc]
+                )
             except DecodeError:
                 log.exception("a detection of %s could not be told", detected.change.label)
                 continue
@@ -174,6 +215,8 @@ class Agent:
                 event.phase,
                 event.score,
             )
+            if event.test:
+                self._selftest.told(event)
 
     def _note_mic(self, state: MicState) -> None:
         if state is not self._mic:
@@ -181,9 +224,16 @@ class Agent:
             self._mic = state
             self._beat.set()
 
+    def _tell_troubles_soon(self) -> None:
+        self._troubles_due.set()
+        self._beat.set()
+
     def _report_health(self) -> None:
-        """Heartbeat: now and then, and at once when the microphone changes or a connection begins."""
+        """Heartbeat: now and then, and at once when microphone or troubles change or a connection begins."""
         while not self._stop_link.is_set():
+            if self._troubles_due.is_set():
+                self._troubles_due.clear()
+                self._link.send_troubles(self._troubles.message(self._settings.node, self._boot))
             self._link.send_heartbeat(self._heartbeat())
             self._outbox.settle()
             self._beat.wait(self._settings.heartbeat_seconds)
@@ -229,6 +279,18 @@ class Agent:
         )
 
 
+def _selftest(settings: NodeSettings, classifier: Classifier, troubles: Troubles) -> SelfTest:
+    rate_hz = classifier.manifest.features.sample_rate_hz
+    speaker = Speaker(settings.selftest.output, rate_hz)
+    return SelfTest(
+        3600.0 * settings.selftest.every_hours,
+        rate_hz,
+        lambda: Pipeline(classifier, settings.model.hop_seconds),
+        troubles,
+        play=speaker.play if settings.selftest.how == "speaker" else None,
+    )
+
+
 def build(settings: NodeSettings) -> Agent:
     """A node as ``settings`` describe it; nothing runs yet.
 
@@ -240,7 +302,12 @@ def build(settings: NodeSettings) -> Agent:
     )  # whatever is wrong with its files is said before anything runs
     model = settings.model
     classifier = load_bundle(model.bundle, model.variant, model.threads)
+    if settings.selftest.every_hours and LABEL not in classifier.manifest.label_names:
+        raise SettingsError(
+            f"the bundle {classifier.name} has no label {LABEL}, so it cannot be tested; "
+            "set selftest.every_hours = 0"
+        )
     pipeline = Pipeline(classifier, model.hop_seconds)
     source = open_source(settings.source, classifier.manifest.features.sample_rate_hz)
     outbox = Outbox(settings.outbox.path, settings.outbox.max_bytes)
-    return Agent(settings, classifier, pipeline, source, outbox)
+    return Agent(settings, classifier, pipeline, source, outbox, troubles=Troubles(time.time, time.monotonic))

@@ -14,16 +14,19 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from tocsin_node.cards import USB_PREFIX, Card, cards
+from tocsin_node.earwatch import MicrophoneError
 from tocsin_node.pipeline import Sound
 from tocsin_node.settings import SourceSettings
 from tocsin_shared.audio import Resampler, read_blocks, sound_files, to_mono
 from tocsin_shared.errors import AudioError, UnavailableError
+from tocsin_shared.events import TroubleKind
 from tocsin_shared.features import Samples
 
 QUEUE_BLOCKS = 50
@@ -32,6 +35,8 @@ GONE_SECONDS = 3.0
 """A sound card that hands over nothing for so long is gone, whatever it says."""
 _WAIT_SECONDS = 0.25
 _CHANNELS = 2
+USUAL_HZ = (48_000, 44_100, 32_000, 16_000)
+_PA_INVALID_SAMPLE_RATE, _PA_DEVICE_UNAVAILABLE = -9997, -9985
 
 log = logging.getLogger("tocsin.node.capture")
 
@@ -136,7 +141,7 @@ class MicrophoneSource:
                 return blocks.get(timeout=_WAIT_SECONDS)
             except queue.Empty:
                 if time.monotonic() > deadline:
-                    raise UnavailableError(
+                    raise MicrophoneError(
                         f"microphone {device.name!r} has handed over nothing for {GONE_SECONDS:g} s"
                     ) from None
         return None
@@ -145,28 +150,47 @@ class MicrophoneSource:
     def _open(self, blocks: "queue.Queue[tuple[Samples, float]]") -> Iterator[Device]:
         sounddevice = load_portaudio()
         try:
-            device = find_device(_devices(sounddevice), self._pattern)
+            device = choose_device(_devices(sounddevice), self._pattern, cards())
             self._name = device.name
-            stream = sounddevice.InputStream(
-                device=device.index,
-                channels=device.channels,
-                samplerate=device.sample_rate_hz,
-                blocksize=max(1, device.sample_rate_hz * self._block_ms // 1000),
-                dtype="float32",
-                callback=self._callback(blocks),
-            )
+            device, stream = self._stream(sounddevice, device, blocks)
         except (sounddevice.PortAudioError, ValueError, OSError) as error:
-            raise UnavailableError(f"{self._name} cannot be opened: {error}") from error
+            raise MicrophoneError(f"{self._name} cannot be opened: {error}", why_not(error)) from error
         try:
             stream.start()
         except sounddevice.PortAudioError as error:
             stream.close(ignore_errors=True)
-            raise UnavailableError(f"{self._name} cannot be started: {error}") from error
+            raise MicrophoneError(f"{self._name} cannot be started: {error}", why_not(error)) from error
         try:
             yield device
         finally:
             stream.abort(ignore_errors=True)
             stream.close(ignore_errors=True)
+
+    def _stream(
+        self, sounddevice: Any, device: Device, blocks: "queue.Queue[tuple[Samples, float]]"
+    ) -> tuple[Device, Any]:
+        """A stream at the device's own rate, or at the first of the usual ones that it takes."""
+        rates = [device.sample_rate_hz, *(hz for hz in USUAL_HZ if hz != device.sample_rate_hz)]
+        for rate in rates:
+            try:
+                stream = sounddevice.InputStream(
+                    device=device.index,
+                    channels=device.channels,
+                    samplerate=rate,
+                    blocksize=max(1, rate * self._block_ms // 1000),
+                    dtype="float32",
+                    callback=self._callback(blocks),
+                )
+            except sounddevice.PortAudioError as error:
+                if why_not(error) is not TroubleKind.MIC_WRONG_RATE:
+                    raise
+                log.warning("%s does not take %d Hz", device.name, rate)
+            else:
+                return replace(device, sample_rate_hz=rate), stream
+        raise MicrophoneError(
+            f"{device.name} takes none of the sample rates {', '.join(map(str, rates))} Hz",
+            TroubleKind.MIC_WRONG_RATE,
+        )
 
     def _callback(self, blocks: "queue.Queue[tuple[Samples, float]]") -> Any:
         def take(block: Samples, _count: int, _time: Any, status: Any) -> None:
@@ -206,13 +230,61 @@ def _default_input(sounddevice: Any) -> int | None:
         return None
 
 
+def why_not(error: Exception) -> TroubleKind:
+    """What an error of PortAudio means; its second argument is PaErrorCode of portaudio.h."""
+    code = error.args[1] if len(error.args) > 1 else None
+    if code == _PA_DEVICE_UNAVAILABLE:
+        return TroubleKind.MIC_BUSY
+    return TroubleKind.MIC_WRONG_RATE if code == _PA_INVALID_SAMPLE_RATE else TroubleKind.MIC_ABSENT
+
+
+def choose_device(devices: list[Device], wanted: str, present: list[Card]) -> Device:
+    """The device that ``wanted`` names: a USB device of ``present``, or else by :func:`find_device`.
+
+    PortAudio leaves a card that somebody uses out of its list, so only the system knows that it is there.
+
+    Raises:
+        MicrophoneError: there is none, or somebody else uses it.
+    """
+    if not wanted.startswith(USB_PREFIX):
+        try:
+            return find_device(devices, wanted)
+        except MicrophoneError as error:
+            taken = [card for card in present if card.in_use and _is_named(card, wanted)]
+            if not taken:
+                raise
+            raise _busy(taken[0]) from error
+    card = next((card for card in present if card.is_called(wanted)), None)
+    if card is None:
+        known = ", ".join(f"{one.usb_id} at {one.port}" for one in present if one.usb_id) or "none"
+        raise MicrophoneError(f"there is no microphone {wanted} now; USB sound cards: {known}")
+    for device in devices:
+        if f"(hw:{card.number}," in device.name:
+            return device
+    if card.in_use:
+        raise _busy(card)
+    raise MicrophoneError(f"the USB sound card {wanted} ({card.name}) has no microphone")
+
+
+def _is_named(card: Card, pattern: str) -> bool:
+    wanted, name = pattern.casefold(), card.name.casefold()
+    return bool(name) and (wanted in name or name in wanted or fnmatch.fnmatchcase(name, wanted))
+
+
+def _busy(card: Card) -> MicrophoneError:
+    return MicrophoneError(
+        f"another program uses the sound card {card.name}; fuser -v /dev/snd/pcmC{card.number}D*c names it",
+        TroubleKind.MIC_BUSY,
+    )
+
+
 def find_device(devices: list[Device], pattern: str) -> Device:
     """The first of ``devices`` that ``pattern`` names: all of its name, a pattern with ``*``, or a part.
 
     An empty pattern takes the first, which is the default device where there is one.
 
     Raises:
-        UnavailableError: there is none; the text lists those there are.
+        MicrophoneError: there is none; the text lists those there are.
     """
     wanted = pattern.casefold()
     for matches in (
@@ -225,7 +297,7 @@ def find_device(devices: list[Device], pattern: str) -> Device:
                 return device
     known = ", ".join(repr(device.name) for device in devices) or "none"
     named = f"named {pattern!r} " if pattern else ""
-    raise UnavailableError(f"there is no microphone {named}now; inputs: {known}")
+    raise MicrophoneError(f"there is no microphone {named}now; inputs: {known}")
 
 
 class FileSource:

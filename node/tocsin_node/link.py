@@ -13,7 +13,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ from tocsin_shared.events import (
     NodeConnection,
     Presence,
     SoundDetected,
+    TroublesChanged,
 )
 from tocsin_shared.topics import HUB_STATE, node_topic
 
@@ -52,6 +53,9 @@ _UNANSWERED = (
     "it may want TLS or a certificate (broker.ca_file, cert_file, key_file), "
     'or may not speak this MQTT (broker.protocol = "3.1.1")'
 )
+
+SELFTEST = "selftest"
+"""The one operation that a node is asked for so far: ``cmd/selftest``, whose payload says nothing."""
 
 log = logging.getLogger("tocsin.node.link")
 
@@ -96,6 +100,10 @@ class Link:
         self._hub_epoch: str | None = None
         self.garbage = 0
         """Messages from outside that could not be read."""
+        self.on_stored: Callable[[Iterable[str]], None] = lambda _ids: None
+        """Called with the ids of the detections that the hub has; must not wait."""
+        self.on_command: Callable[[str], None] = lambda _operation: None
+        """Called with the operation that somebody asks for; must not wait."""
 
     @property
     def connected(self) -> bool:
@@ -113,6 +121,12 @@ class Link:
         client = self._client
         if client is not None:
             client.publish(self._topic("hb"), encode(heartbeat), qos=0)
+
+    def send_troubles(self, troubles: TroublesChanged) -> None:
+        """Send ``troubles``, retained, if there is a connection; without one they are due after the next."""
+        client = self._client
+        if client is not None:
+            client.publish(self._topic("troubles"), encode(troubles), qos=1, retain=True)
 
     def drain(self, seconds: float) -> bool:
         """Wait until the hub has everything, at most ``seconds``; whether it has."""
@@ -239,7 +253,7 @@ class Link:
             log.warning("broker %s refuses the node: %s", self._address, reason)
             return
         self._session += 1
-        client.subscribe([(self._topic("ack"), 1), (HUB_STATE, 1)])
+        client.subscribe([(self._topic("ack"), 1), (HUB_STATE, 1), (self._topic("cmd", SELFTEST), 0)])
         client.publish(
             self._topic("conn"), self._presence(Presence.ONLINE, self._session), qos=1, retain=True
         )
@@ -281,6 +295,8 @@ class Link:
                 self._on_hub(decode(bytes(message.payload), HubPresence), fresh=not message.retain)
             elif message.topic == self._topic("ack"):
                 self._on_committed(decode(bytes(message.payload), EventsCommitted))
+            elif message.topic == self._topic("cmd", SELFTEST) and not message.retain:
+                self.on_command(SELFTEST)
         except DecodeError as error:
             self.garbage += 1
             log.warning("ignored on %s (%d so far): %s", message.topic, self.garbage, error)
@@ -303,6 +319,7 @@ class Link:
             self._changed.notify_all()
         for ref in committed.refs:
             log.debug("committed id=%s seq=%d", ref.id, ref.seq)
+        self.on_stored([ref.id for ref in committed.refs])
 
     def _birth(self) -> bytes:
         born = self._born(self._session)

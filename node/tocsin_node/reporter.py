@@ -51,8 +51,8 @@ class Reporter:
         self._times = times
         self._told: dict[int, _Told] = {}
 
-    def event(self, detected: Detected, seq: int) -> SoundDetected:
-        """The event number ``seq`` for ``detected``."""
+    def event(self, detected: Detected, seq: int, *, test: bool = False) -> SoundDetected:
+        """The event number ``seq`` for ``detected``; ``test`` says that the node's own test is the cause."""
         change = detected.change
         told = self._told.setdefault(change.detection, self._begun(detected))
         event = SoundDetected(
@@ -72,6 +72,7 @@ class Reporter:
             clock=self._times.trust(),
             bundle=self._place.bundle,
             phase=change.phase,
+            test=test,
         )
         if change.phase is Phase.OFFSET:
             del self._told[change.detection]

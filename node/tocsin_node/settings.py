@@ -1,9 +1,11 @@
 """The node's settings: one frozen dataclass for each table of ``node.toml``."""
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from tocsin_node.cards import USB_PATTERN, USB_PREFIX
 from tocsin_shared import settings
 from tocsin_shared.broker import BrokerSettings
 from tocsin_shared.events import NODE_ID_PATTERN, ZONE_PATTERN
@@ -21,7 +23,8 @@ class SourceSettings:
     )
     device: str = setting(
         "",
-        "Part of the microphone's name, such as USB or pulse, or a pattern with *; empty is the default one.",
+        "Which microphone: part of its name, a pattern with *, usb:VID:PID, usb:VID:PID:SERIAL or usb:PORT "
+        "such as usb:1-1.2; empty is the default one.",
     )
     path: Path | None = setting(None, "Recording, or folder of recordings, of kind file.", shown='"sounds"')
     repeat: bool = setting(False, "Begin again at the end of the recordings; otherwise the node stops there.")
@@ -36,6 +39,11 @@ class SourceSettings:
     def __post_init__(self) -> None:
         if self.kind == "file" and self.path is None:
             raise ValueError("kind file needs path")
+        if self.device.startswith(USB_PREFIX) and not re.fullmatch(USB_PATTERN, self.device):
+            raise ValueError(
+                f"device {self.device!r} is none of usb:VID:PID, usb:VID:PID:SERIAL, usb:PORT; "
+                "lsusb and lsusb -t name them"
+            )
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,24 @@ class OutboxSettings:
 
 
 @dataclass(frozen=True)
+class SelftestSettings:
+    """How the node tests itself."""
+
+    every_hours: float = setting(
+        0.0,
+        "An alarm is made this often, and must reach the hub, marked as a test; 0 is never.",
+        minimum=0.0,
+        maximum=8760.0,
+    )
+    how: str = setting(
+        "inject",
+        "Injected, the alarm is silent and leaves the microphone out; by a speaker everybody hears it.",
+        choices=("inject", "speaker"),
+    )
+    output: str = setting("", "Part of the speaker's name; empty is the default output.")
+
+
+@dataclass(frozen=True)
 class NodeSettings:
     """All settings of a node."""
 
@@ -97,6 +123,7 @@ class NodeSettings:
     model: ModelSettings = table(ModelSettings, "What recognises the sounds.")
     broker: BrokerSettings = table(BrokerSettings, "The MQTT broker through which the hub is reached.")
     outbox: OutboxSettings = table(OutboxSettings, "Where events wait until the hub has stored them.")
+    selftest: SelftestSettings = table(SelftestSettings, "How the node tests itself.")
 
     @property
     def room_name(self) -> str:

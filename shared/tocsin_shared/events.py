@@ -27,6 +27,8 @@ Token = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:+/-]{1,80}(?!\n)$")]
 """A short machine-made name: boot, session, release, version."""
 Text = Annotated[str, Meta(max_length=120)]
 """Words for people, shown escaped."""
+TroubleName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,39}(?!\n)$")]
+"""A kind of trouble; those known today are :class:`TroubleKind`."""
 Score = Annotated[float, Meta(ge=0.0, le=1.0)]
 Dbfs = Annotated[float, Meta(ge=-200.0, le=20.0)]
 Utc = Annotated[datetime, Meta(tz=True)]
@@ -75,6 +77,32 @@ class MicState(StrEnum):
     ABSENT = "absent"
 
 
+class TroubleKind(StrEnum):
+    """What can keep a node from hearing or telling. Others may come: see :data:`TroubleName`."""
+
+    MIC_ABSENT = "mic_absent"
+    MIC_BUSY = "mic_busy"
+    MIC_WRONG_RATE = "mic_wrong_rate"
+    MIC_SILENT = "mic_silent"
+    MIC_CONSTANT = "mic_constant"
+    MIC_DC = "mic_dc"
+    MIC_HUM = "mic_hum"
+    MIC_CLIPPING = "mic_clipping"
+    MIC_DROPS = "mic_drops"
+    MIC_LEVEL = "mic_level"
+    SELFTEST_FAILED = "selftest_failed"
+    CLOCK = "clock"
+    DISK = "disk"
+    OUTBOX_CORRUPT = "outbox_corrupt"
+    OUTBOX_FULL = "outbox_full"
+    MODEL = "model"
+    THERMAL = "thermal"
+    OWN_CERTIFICATE = "own_certificate"
+    BROKER_CERTIFICATE = "broker_certificate"
+    WARNING_OUTPUT = "warning_output"
+    WATCHDOG = "watchdog"
+
+
 class ScoredLabel(Struct, frozen=True):
     """One label with its score."""
 
@@ -121,6 +149,8 @@ class SoundDetected(Message, frozen=True, kw_only=True):
     rhythm: Rhythm = Rhythm.NONE
     late: bool = False
     """True when the message waited in the outbox instead of going out at once."""
+    test: bool = False
+    """The node tested itself: nothing sounded, and nobody is to be alarmed."""
 
 
 class Backfill(Message, frozen=True, kw_only=True):
@@ -200,6 +230,31 @@ class Heartbeat(Message, frozen=True, kw_only=True):
     temperature_celsius: Annotated[float, Meta(ge=-100.0, le=300.0)] | None = None
     throttled: bool | None = None
     clock: Clock = Clock.UNSYNCED
+
+
+class Trouble(Struct, frozen=True, kw_only=True):
+    """Something that keeps, or kept, a node from hearing or telling."""
+
+    id: Ulid
+    """The same from its start to its end."""
+    kind: TroubleName
+    since: Utc
+    until: Utc | None = None
+    """``None`` while it lasts."""
+    detail: Text = ""
+    """What exactly is wrong, in English, for whoever mends it."""
+
+
+class TroublesChanged(Message, frozen=True, kw_only=True):
+    """Retained: all troubles that a node has now, and the newest of those that are over.
+
+    A level and not an edge: one that is neither open nor over in the newest message ended with its process.
+    """
+
+    node: NodeId
+    boot: Token
+    at: Utc
+    troubles: Annotated[tuple[Trouble, ...], Meta(max_length=128)]
 
 
 class HubPresence(Message, frozen=True, kw_only=True):

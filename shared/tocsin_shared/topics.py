@@ -12,7 +12,7 @@ from tocsin_shared.events import NODE_ID_PATTERN
 
 ROOT = "tocsin/v1"
 HUB_STATE = f"{ROOT}/hub/state"
-NODE_KINDS = ("conn", "birth", "hb", "ev", "bf", "state")
+NODE_KINDS = ("conn", "birth", "hb", "ev", "bf", "state", "troubles")
 """What a node publishes, each below its own id."""
 
 _NODE_ID = re.compile(NODE_ID_PATTERN)

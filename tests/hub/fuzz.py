@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from random import Random
 
-from tests.hub.parts import birth, conn, heartbeat, ulid
+from tests.hub.parts import birth, conn, heartbeat, troubles, ulid
 from tests.shared.messages import sound
 from tocsin_shared import codec
 from tocsin_shared.events import Backfill, Presence
@@ -14,6 +14,7 @@ _TEMPLATES = (
     ("bf", codec.encode(Backfill(events=tuple(sound(id=ulid(n), seq=n) for n in range(2, 6))))),
     ("birth", codec.encode(birth())),
     ("hb", codec.encode(heartbeat())),
+    ("troubles", codec.encode(troubles("mic_absent", "mic_hum"))),
     ("conn", codec.encode(conn(Presence.ONLINE))),
     ("conn", codec.encode(conn(Presence.OFFLINE))),
 )

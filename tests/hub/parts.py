@@ -31,6 +31,8 @@ from tocsin_shared.events import (
     Phase,
     Presence,
     SoundDetected,
+    Trouble,
+    TroublesChanged,
 )
 from tocsin_shared.topics import node_topic
 
@@ -85,6 +87,16 @@ def heartbeat(**changes: Any) -> Heartbeat:
         "outbox_dead": 0,
     }
     return Heartbeat(**{**fields, **changes})
+
+
+def troubles(*kinds: str, **changes: Any) -> TroublesChanged:
+    """The press shop's node has these troubles, since the onset that :func:`sound` has."""
+    opened = tuple(
+        Trouble(id=ulid(900 + number), kind=kind, since=WHEN, detail=f"why {kind}")
+        for number, kind in enumerate(kinds)
+    )
+    fields: dict[str, Any] = {"node": "press-1", "boot": "b1", "at": WHEN, "troubles": opened}
+    return TroublesChanged(**{**fields, **changes})
 
 
 def conn(state: Presence, boot: str = "b1", session: int = 1) -> NodeConnection:

@@ -16,12 +16,12 @@ from tocsin_shared.topics import node_topic
 EVENT_KEYS = {
     "id", "node", "zone", "room", "label", "severity", "score", "top", "level_dbfs", "ambient_dbfs", "onset",
     "offset", "phase", "rhythm", "late", "active", "bundle", "clock", "boot", "seq", "received", "committed",
-    "change",
+    "change", "test",
 }  # fmt: skip
 ROOM_KEYS = {
     "node", "zone", "room", "state", "since", "level_dbfs", "last_seen", "bundle", "version", "runtime",
     "hardware", "source", "hop_seconds", "labels", "outbox_depth", "dropped_blocks", "inference_p95_ms",
-    "clipped_ratio", "boot",
+    "clipped_ratio", "boot", "troubles",
 }  # fmt: skip
 
 
@@ -85,6 +85,7 @@ def test_an_event_has_every_field_and_times_in_utc(hub: Hub, client: FlaskClient
     )
     assert event["received"].endswith("Z")
     assert event["committed"] >= event["received"]
+    assert event["test"] is False
 
 
 def test_an_event_is_active_until_its_offset_its_boot_or_its_node_ends(hub: Hub, client: FlaskClient) -> None:

@@ -4,13 +4,13 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from tests.hub.parts import START_US, Line, birth, conn, heartbeat, many, offset_of, ulid
+from tests.hub.parts import START_US, Line, after, birth, conn, heartbeat, many, offset_of, troubles, ulid
 from tests.shared.messages import WHEN, sound
 from tocsin_hub.ingest import MAX_NODES, REFS_PER_ACK
 from tocsin_hub.rooms import RoomState
 from tocsin_hub.store import Store
 from tocsin_shared import codec
-from tocsin_shared.events import Backfill, EventRef, EventsCommitted, Presence, SoundDetected
+from tocsin_shared.events import Backfill, EventRef, EventsCommitted, Presence, SoundDetected, Trouble
 
 SECOND = 1_000_000
 
@@ -277,7 +277,56 @@ def test_an_event_alone_makes_its_room_known(line: Line) -> None:
     assert [record.node for record in line.store.nodes()] == ["dock-2"]
 
 
-@pytest.mark.parametrize("topic", ["tocsin/v1/n/press-1/conn", "tocsin/v1/n/press-1/state"])
+def stored_troubles(line: Line) -> dict[str, int | None]:
+    """End of every trouble in the database, by kind."""
+    line.settle()
+    return dict(line.store._rows("SELECT kind, until_us FROM troubles"))
+
+
+def test_a_trouble_is_shown_kept_over_a_restart_and_ended_by_the_message_that_says_so(line: Line) -> None:
+    line.send("birth", birth())
+    line.send("troubles", troubles("mic_hum", "mic_dc"))
+    assert [one.kind for one in line.screen.rooms[-1].troubles] == ["mic_hum", "mic_dc"]
+    assert stored_troubles(line) == {"mic_hum": None, "mic_dc": None}
+    assert line.store.nodes()[0].troubles[0].detail == "why mic_hum"
+    hum = troubles("mic_hum").troubles[0]
+    over = Trouble(id=hum.id, kind=hum.kind, since=hum.since, until=after(9.0), detail=hum.detail)
+    line.send("troubles", troubles(troubles=(over,)))
+    line.send("troubles", troubles("mic_hum", "mic_dc"))
+    line.send("troubles", troubles(troubles=(over,)))
+    assert line.screen.rooms[-1].troubles == ()
+    ends = stored_troubles(line)
+    assert ends["mic_hum"] == START_US + 9 * SECOND, "the node said when"
+    assert ends["mic_dc"] == line.now_us, "it was not named any more"
+    assert line.ingest.quarantined == 0
+
+
+def test_a_trouble_of_one_node_is_never_ended_by_another(line: Line) -> None:
+    line.send("troubles", troubles("disk"))
+    line.send("troubles", troubles(node="dock-2"), node="dock-2")
+    stolen = troubles("disk", node="dock-2")
+    line.send("troubles", stolen, node="dock-2")
+    assert stored_troubles(line) == {"disk": None}
+    line.send("troubles", troubles("disk"), node="dock-2")
+    assert "on the topic of dock-2" in reasons(line)[0]
+
+
+def test_a_kind_of_trouble_that_a_newer_node_knows_is_shown_by_its_name(line: Line) -> None:
+    line.send("troubles", troubles("flood_in_the_cellar"))
+    assert [one.kind for one in line.screen.rooms[-1].troubles] == ["flood_in_the_cellar"]
+
+
+def test_a_loose_plug_does_not_fill_the_disk(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tocsin_hub.recorder.KEPT_TROUBLE_ROWS", 5)
+    for number in range(30):
+        one = Trouble(id=ulid(number), kind="mic_absent", since=after(number), until=after(number + 1))
+        line.send("troubles", troubles(troubles=(one,)))
+    line.settle()
+    kept = line.store._rows("SELECT id FROM troubles ORDER BY since_us")
+    assert [row[0] for row in kept] == [ulid(number) for number in range(25, 30)]
+
+
+@pytest.mark.parametrize("topic", [f"tocsin/v1/n/press-1/{kind}" for kind in ("conn", "state", "troubles")])
 def test_an_emptied_retained_message_is_no_garbage(line: Line, topic: str) -> None:
     receipt = line.send_raw(topic, b"")
     line.settle()

@@ -209,6 +209,16 @@ def test_a_late_report_and_a_node_without_a_clock_are_marked(hub: Hub, client: F
     assert catalogue("en").t("history.clock_unsynced") in text
 
 
+def test_a_self_test_is_marked_and_is_no_alarm(hub: Hub, client: FlaskClient) -> None:
+    feed(hub, sound(id=ulid(1), seq=1), sound(id=ulid(2), seq=2, test=True))
+    html = client.get("/history?lang=en").text
+    assert len(Page(html).rows) == 2
+    assert html.count('<span class="tag">Self-test</span>') == 1
+    assert get(client, "/history?severity=alarm").rows == [ulid(1)]
+    events = client.get("/api/v1/events").json["events"]  # type: ignore[index]
+    assert {(one["test"], one["severity"]) for one in events} == {(False, "alarm"), (True, "none")}
+
+
 def test_an_unknown_label_is_shown_by_its_own_name_and_as_a_warning(hub: Hub, client: FlaskClient) -> None:
     feed(hub, sound(label="steam_whistle"))
     page = get(client, "/history?severity=warning")

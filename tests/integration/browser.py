@@ -26,6 +26,8 @@ from tocsin_shared.events import (
     Presence,
     ScoredLabel,
     SoundDetected,
+    Trouble,
+    TroublesChanged,
 )
 from tocsin_shared.topics import node_topic
 
@@ -150,6 +152,15 @@ class PaperNode:
             "outbox_dead": 0,
         }
         self._send("hb", Heartbeat(**{**figures, **changes}))
+
+    def suffer(self, *kinds: str, minutes_ago: float = 5.0) -> None:
+        """Say which troubles last."""
+        since = datetime.now(UTC) - timedelta(minutes=minutes_ago)
+        troubles = tuple(
+            Trouble(id=str(ULID()), kind=kind, since=since, detail=f"{kind} in detail") for kind in kinds
+        )
+        message = TroublesChanged(node=self.node, boot=self.boot, at=datetime.now(UTC), troubles=troubles)
+        self._send("troubles", message, retain=True)
 
     def hear(self, label: str, *, seconds_ago: float = 1.0, **changes: Any) -> SoundDetected:
         """Report the onset of a sound; returns the message, for :meth:`over`."""

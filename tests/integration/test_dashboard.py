@@ -257,6 +257,31 @@ def test_a_room_that_is_not_listened_to_says_since_when_and_why(place: Place) ->
     assert place.text("#now-quiet") == catalogue("en").t("now.nobody_listens")
 
 
+@pytest.mark.parametrize(
+    ("language", "size", "unplugged"),
+    [("en", (1440, 900), "Microphone unplugged, since"), ("ko", (390, 844), "마이크가 빠져 있음,")],
+)
+def test_a_room_names_its_troubles_since_when_and_until_they_are_over(
+    place: Place, language: str, size: tuple[int, int], unplugged: str
+) -> None:
+    with place.node() as node:
+        node.beat(None, MicState.ABSENT)
+        node.suffer("mic_absent", "clock", "flood_in_the_cellar")
+        place.open(f"/?lang={language}", size)
+        place.wait(lambda: unplugged in place.text(".room-troubles"), "the trouble in words")
+        lines = place.text(".room-troubles").splitlines()
+        assert len(lines) == 3
+        assert "flood in the cellar" in lines[2]
+        assert place.driver.execute_script("return document.documentElement.scrollWidth") == size[0]
+        _open_all_details(place)
+        assert "mic_absent in detail" in place.text(".room dl")
+        assert _violations(place.driver) == []
+        node.suffer("clock")
+        place.wait(lambda: len(place.text(".room-troubles").splitlines()) == 1, "the end of two of them")
+        node.suffer()
+        place.wait(lambda: not place.one(".room-troubles").is_displayed(), "no trouble, no list")
+
+
 def test_a_sound_whose_room_fell_silent_is_in_doubt_and_not_over(place: Place) -> None:
     place.open("/?lang=en")
     with place.node() as node:

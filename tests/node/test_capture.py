@@ -17,9 +17,11 @@ import soundfile
 from tests.node.fake_judge import tone
 from tocsin_node import capture
 from tocsin_node.capture import Device, FileSource, MicrophoneSource, StdinSource, find_device, open_source
+from tocsin_node.earwatch import MicrophoneError
 from tocsin_node.pipeline import Sound
 from tocsin_node.settings import SourceSettings
 from tocsin_shared.errors import AudioError, UnavailableError
+from tocsin_shared.events import TroubleKind
 from tocsin_shared.features import Samples
 
 RATE = 16_000
@@ -57,6 +59,8 @@ class FakePortAudio(types.ModuleType):
         self.blocks = blocks
         self.refuses = refuses
         self.overflow = overflow
+        self.refused_hz: set[int] = set()
+        self.code = -9997
         self.opened: list[dict[str, Any]] = []
         self.closed = 0
 
@@ -73,6 +77,8 @@ class FakePortAudio(types.ModuleType):
         self.opened.append(options)
         if self.refuses:
             raise self.PortAudioError(self.refuses)
+        if options["samplerate"] in self.refused_hz:
+            raise self.PortAudioError("Error opening InputStream", self.code)
         return FakeStream(self, options["callback"])
 
 
@@ -99,6 +105,31 @@ def portaudio(monkeypatch: pytest.MonkeyPatch) -> FakePortAudio:
     monkeypatch.setitem(sys.modules, "sounddevice", made)
     monkeypatch.setattr(capture, "GONE_SECONDS", 0.3)
     return made
+
+
+def test_a_card_that_refuses_its_own_rate_is_opened_at_another(portaudio: FakePortAudio) -> None:
+    portaudio.refused_hz = {48_000, 44_100}
+    heard_until_gone(MicrophoneSource("usb", RATE, 100))
+    assert [options["samplerate"] for options in portaudio.opened] == [48_000, 44_100, 32_000]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (-9997, TroubleKind.MIC_WRONG_RATE),
+        (-9985, TroubleKind.MIC_BUSY),
+        (-9999, TroubleKind.MIC_ABSENT),
+    ],
+)
+def test_a_card_that_cannot_be_opened_says_which_trouble_it_is(
+    portaudio: FakePortAudio, code: int, kind: TroubleKind
+) -> None:
+    portaudio.refused_hz = {48_000, 44_100, 32_000, 16_000}
+    portaudio.code = code
+    with pytest.raises(MicrophoneError, match="USB mic") as raised:
+        next(MicrophoneSource("usb", RATE, 100).sounds(threading.Event()))
+    assert raised.value.kind is kind
+    assert len(portaudio.opened) == (4 if code == -9997 else 1)
 
 
 def heard_until_gone(source: MicrophoneSource) -> list[Sound]:

@@ -21,7 +21,7 @@ const rooms = new Rooms(byId("rooms"), byId("rooms-summary"));
 let loaded = false;
 
 function refresh() {
-  const active = detections.active();
+  const active = detections.active().filter((event) => !event.test);
   rooms.refresh(active, link.live);
   sounding.refresh((node) => rooms.of(node));
   const alarms = active.filter((event) => event.severity === "alarm");

@@ -34,11 +34,12 @@ class Row {
   #room = el("span", { class: "faint" });
   #length = el("span");
   #late = el("span", { class: "tag" }, t("history.late"));
+  #test = el("span", { class: "tag" }, t("history.test"));
 
   constructor(event) {
     this.element = el("li", { class: `sound-${event.severity}`, "data-id": event.id },
       mark(event.severity), el("div", { class: "recent-what" }, this.#sound, this.#room),
-      el("div", { class: "recent-when" }, this.#time, this.#length, this.#late));
+      el("div", { class: "recent-when" }, this.#time, this.#length, this.#test, this.#late));
   }
 
   refresh(event) {
@@ -49,6 +50,7 @@ class Row {
     setText(this.#room, event.room || event.node);
     setText(this.#length, lengthOf(event));
     this.#late.hidden = !event.late;
+    this.#test.hidden = !event.test;
   }
 }
 

@@ -74,7 +74,7 @@ class RoomCard {
       name: el("h3"), zone: el("p", { class: "faint" }), state: el("span"), stateMark: mark("unknown"),
       sound: el("span"), soundMark: mark("warning"), bar: el("span", { class: "level-bar", "aria-hidden": "true" }),
       level: el("span", { class: "level-text" }), trouble: el("p", { class: "room-trouble" }),
-      remarks: el("p", { class: "room-remarks" }), seen: el("span"),
+      troubles: el("ul", { class: "room-troubles" }), remarks: el("p", { class: "room-remarks" }), seen: el("span"),
       details: el("dl"),
     };
     parts.soundLine = el("p", { class: "room-sound" }, parts.soundMark, parts.sound);
@@ -88,7 +88,7 @@ class RoomCard {
         el("p", { class: "state" }, parts.stateMark, parts.state)),
       parts.soundLine,
       el("p", { class: "level" }, el("span", { class: "unseen" }, t("rooms.level")), parts.bar, parts.level),
-      parts.trouble, parts.remarks,
+      parts.trouble, parts.troubles, parts.remarks,
       el("details", {}, el("summary", {}, parts.seen, el("span", { class: "more" }, t("rooms.details"))), parts.details));
   }
 
@@ -106,6 +106,7 @@ class RoomCard {
     this.#refreshSound(sounding);
     this.#refreshLevel(state === "listening" && live ? room.level_dbfs : null);
     showText(parts.trouble, trouble(room, state));
+    this.#refreshTroubles();
     showText(parts.remarks, remarks(room).join(" "));
     setText(parts.seen, room.last_seen
       ? t("rooms.last_seen", { ago: formatAgo(Date.parse(room.last_seen), now()) })
@@ -125,6 +126,16 @@ class RoomCard {
     const share = level === null ? 0 : Math.min(1, Math.max(0, 1 - level / QUIETEST_DBFS));
     this.#parts.bar.style.setProperty("--level", share.toFixed(3));
     setText(this.#parts.level, level === null ? t("rooms.level_none") : formatDbfs(level));
+  }
+
+  #refreshTroubles() {
+    const list = this.#parts.troubles;
+    const lines = (this.room.troubles ?? []).map(({ kind, since }) =>
+      t("rooms.trouble_since", { trouble: named("trouble", kind), time: formatSince(Date.parse(since), now()) }));
+    while (list.children.length > lines.length) list.lastElementChild.remove();
+    while (list.children.length < lines.length) list.append(el("li"));
+    lines.forEach((line, place) => setText(list.children[place], line));
+    list.hidden = lines.length === 0;
   }
 
   #refreshDetails() {
@@ -161,6 +172,7 @@ function detailsOf(room) {
     node: room.node,
     zone: room.zone,
     source: room.source,
+    troubles: (room.troubles ?? []).map(({ detail }) => detail).filter(Boolean).join("; "),
     labels: (room.labels ?? []).map((label) => named("label", label)).join(", "),
     hop_seconds: hop ? t("format.seconds", { seconds: hop }) : "",
     inference_p95_ms: typeof inference === "number" ? t("format.ms", { number: Math.round(inference) }) : "",
