@@ -85,8 +85,8 @@ FULL = Size(
 QUICK = Size(
     windows={"train": 512, "validation": 64, "test": 64},
     made_per_label={"train": 8, "validation": 4, "test": 4},
-    net=NetSpec(stem=8, blocks=((16, 2), (32, 2), (32, 1)), of_yamnet=4),
-    train=TrainSpec(epochs_of_last=3, epochs=1, rate_of_last=3e-3, batch=32),
+    net=NetSpec(stem=8, blocks=((16, 2), (32, 2), (32, 1))),
+    train=TrainSpec(epochs=3, rate=3e-3, batch=32),
     quiet_seconds=60.0,
     streams_each=2,
     bounds=Bounds(max_f1_drop_points=10.0, min_agreement=0.5, min_cosine=0.9),
@@ -135,7 +135,7 @@ def _check_inputs(order: Order) -> None:
     """What is wrong with the inputs is said at once, and not after an hour of work."""
     _clips(order)
     if order.yamnet is not None:
-        read_yamnet(order.yamnet)
+        read_yamnet(order.yamnet, len(order.size.net.blocks) + 1)
 
 
 def _open_run(order: Order) -> None:
@@ -185,13 +185,14 @@ def _train_step(order: Order, tell: Tell) -> None:
         return
     tell("training")
     spec = replace(order.size.train, seed=order.seed, threads=order.threads)
+    blocks = len(order.size.net.blocks)
     model, history = train(
         _load(order, Split.TRAIN),
         _load(order, Split.VALIDATION),
         net=order.size.net,
         features=FEATURES,
         spec=spec,
-        start=None if order.yamnet is None else read_yamnet(order.yamnet),
+        start=None if order.yamnet is None else read_yamnet(order.yamnet, blocks + 1),
         tell=tell,
     )
     save_run(model, history, spec, order.run)
@@ -266,17 +267,11 @@ def _bundle_step(order: Order, tell: Tell) -> None:
 
 
 def _quiet(order: Order, split: Split, classifier: Classifier, tell: Tell) -> list[Scored]:
-    """Streams of ``split`` in which nothing is to be told.
-
-    Those of validation, which thresholds are set on, hold recordings besides that may not be learnt from.
-    """
+    """Streams of ``split`` in which nothing is to be told."""
     teacher = None if order.yamnet is None else Teacher(order.yamnet)
 
     def recordings() -> Iterator[tuple[str, Samples, frozenset[str]]]:
         clips = [clip for clip in _of_split(order, split) if clip.label not in recipe.RESPONSES]
-        if split is Split.VALIDATION:
-            groups = recipe.evaluation_groups(_clips(order))
-            clips += [clip for clip in _clips(order) if recipe.only_for_thresholds(clip, groups)]
         for clip, samples in read_sounds(clips, ReadReport(), tell):
             heard = {} if teacher is None else opinion(teacher.scores(samples), recipe.YAMNET_CLASSES)
             label, doubts = recipe.taught_by(clip, heard)

@@ -1,11 +1,13 @@
 """The network: a stack of depthwise-separable convolutions that quantizes without loss.
 
-Every convolution is followed by batch normalisation and ReLU6, both of which the converter folds away;
+Every convolution is followed by batch normalisation and ReLU, both of which the converter folds away;
 channels are multiples of eight; the output is logits, the sigmoid stays outside. The stack is that of
-MobileNet (Howard et al., arXiv 1704.04861) as YAMNet uses it, so that its first layers can be YAMNet's
-(Apache-2.0), which have heard two million recordings.
+MobileNet (Howard et al., arXiv 1704.04861) as YAMNet uses it, so that it can start from YAMNet's weights
+(Apache-2.0), which have heard two million recordings. Where ours is narrower than YAMNet, those channels are
+left out that are the least active; many of YAMNet's last ones are never active at all.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tocsin_models.teacher import CLASSES
 from tocsin_shared.errors import BadInputError
 from tocsin_shared.manifest import FeatureSpec
 
@@ -27,11 +30,11 @@ class NetSpec:
     """Channels of the first convolution, 3 × 3 with a stride of 2."""
     blocks: tuple[tuple[int, int], ...] = (
         *((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)),
-        *((512, 1), (512, 1), (512, 1), (512, 1), (512, 1), (768, 2), (768, 1)),
+        *((512, 1), (512, 1), (512, 1), (512, 1), (440, 1), (624, 2), (1024, 1)),
     )
-    """(channels, stride) of each depthwise-separable block; the stem is layer 1, the first block layer 2."""
-    of_yamnet: int = 12
-    """Layers up to this one start from YAMNet's weights, the others from chance."""
+    """(channels, stride) of each depthwise-separable block."""
+    capped_from: int = 8
+    """Layers from this one on are cut off at 6 once they have learnt; the stem is layer 1."""
     dropout: float = 0.3
 
 
@@ -50,10 +53,10 @@ class Start:
 
     layers: tuple[Folded, ...]
     """Convolutions from input to output."""
+    classes: Folded
+    """YAMNet's last layer, from the means of its channels to logits: kernel (1024, 521), bias (521,)."""
 
 
-LAYERS = 14
-"""Of YAMNet."""
 CAP = 6.0
 """Where ReLU6 cuts off."""
 LEAST_REACH = 0.05
@@ -77,69 +80,64 @@ def build(
     over in a moment. Each has weights of its own, because in integers they must not share one scale: the
     maximum reaches ten times as far, and would leave the mean a few steps only.
 
-    Without ``capped`` the layers of YAMNet have no upper end, as in YAMNet; see :func:`capped`. With
-    ``rounded`` all layers round as integers will, to learn with. The weights fit either way.
+    With ``rounded`` the capped layers round as integers will, to learn with; the weights fit either way.
     """
     import keras  # noqa: PLC0415  # takes seconds, and only training needs it
 
     layers = keras.layers
     inputs = keras.Input(batch_shape=(batch, features.window_frames, features.mel_bands, 1))
-    x = _body(inputs, net, capped, rounded)
+    x = _body(inputs, net, CAP if capped else None, rounded)
     rows, columns = x.shape[1:3]
     mean = layers.GlobalAveragePooling2D(keepdims=True, name="mean")(x)
     peak = layers.MaxPooling2D((rows, 1), name="peak")(layers.AveragePooling2D((1, columns))(x))
     # Convolutions of one point are quantized label by label, dense layers all labels alike.
-    parts = []
-    for name, part, biased in (("mean", mean, True), ("peak", peak, False)):
-        kept = layers.Dropout(net.dropout)(_rounding(part, rounded, None))
-        parts.append(_layers(rounded).Conv2D(labels, 1, use_bias=biased, name=f"logits_of_{name}")(kept))
+    parts = [
+        _convolution(rounded)(labels, 1, use_bias=biased, name=f"logits_of_{name}")(
+            layers.Dropout(net.dropout)(part)
+        )
+        for name, part, biased in (("mean", mean, True), ("peak", peak, False))
+    ]
     return keras.Model(inputs, layers.Reshape((labels,), name="logits")(layers.Add()(parts)))
 
 
-def _body(inputs: Any, net: NetSpec, capped: bool, rounded: bool) -> Any:
-    x = inputs
-    for name in convolutions(net):
-        number = 1 if name == "stem" else _layer_number(name)
-        channels, stride = (net.stem, 2) if number == 1 else net.blocks[number - 2]
-        if name.endswith("depthwise"):
-            x = _layers(rounded).DepthwiseConv2D(
-                3, strides=stride, padding="same", use_bias=False, name=f"{name}_conv"
-            )(x)
-        elif number == 1:
-            x = _layers(rounded).Conv2D(
-                channels, 3, strides=stride, padding="same", use_bias=False, name=f"{name}_conv"
-            )(x)
-        else:
-            x = _layers(rounded).Conv2D(channels, 1, use_bias=False, name=f"{name}_conv")(x)
-        cap = CAP if capped or number > net.of_yamnet else None
-        x = _normalised(x, name, cap, rounded)
+def _body(inputs: Any, net: NetSpec, cap: float | None, rounded: bool) -> Any:
+    import keras  # noqa: PLC0415
+
+    layers = keras.layers
+    x = layers.Conv2D(net.stem, 3, strides=2, padding="same", use_bias=False, name="stem_conv")(inputs)
+    x = _normalised(x, "stem", None, rounded)
+    for number, (channels, stride) in enumerate(net.blocks, start=2):
+        x = layers.DepthwiseConv2D(
+            3, strides=stride, padding="same", use_bias=False, name=f"layer{number}_depthwise_conv"
+        )(x)
+        own_cap = cap if number >= net.capped_from else None
+        x = _normalised(x, f"layer{number}_depthwise", own_cap, rounded)
+        pointwise = _convolution(rounded and own_cap is not None)
+        x = pointwise(channels, 1, use_bias=False, name=f"layer{number}_pointwise_conv")(x)
+        x = _normalised(x, f"layer{number}_pointwise", own_cap, rounded)
     return x
 
 
-def _layers(rounded: bool) -> Any:
-    """Where convolutions are taken from."""
+def _convolution(rounded: bool) -> Any:
     if rounded:
-        from tocsin_models import rounding  # noqa: PLC0415  # imports Keras
+        from tocsin_models.rounding import RoundedConv2D  # noqa: PLC0415
 
-        return rounding
+        return RoundedConv2D
     import keras  # noqa: PLC0415
 
-    return keras.layers
+    return keras.layers.Conv2D
 
 
 def _normalised(x: Any, name: str, cap: float | None, rounded: bool) -> Any:
     import keras  # noqa: PLC0415
 
     x = keras.layers.BatchNormalization(momentum=0.95, name=f"{name}_norm")(x)
-    return _rounding(keras.layers.ReLU(cap, name=f"{name}_relu")(x), rounded, cap)
-
-
-def _rounding(x: Any, rounded: bool, top: float | None) -> Any:
-    if not rounded:
+    x = keras.layers.ReLU(cap, name=f"{name}_relu")(x)
+    if cap is None or not rounded:
         return x
     from tocsin_models.rounding import RoundedActivation  # noqa: PLC0415
 
-    return RoundedActivation(top)(x)
+    return RoundedActivation(cap, name=f"{name}_rounded")(x)
 
 
 def convolutions(net: NetSpec) -> list[str]:
@@ -153,72 +151,105 @@ def convolutions(net: NetSpec) -> list[str]:
 def start_from_yamnet(
     model: Any, net: NetSpec, features: FeatureSpec, start: Start, windows: Weights
 ) -> None:
-    """Put YAMNet's weights into the layers of ``model`` that ``net`` has of it.
+    """Put the weights of ``start`` into ``model``, whose shape is ``net``.
 
     The file's convolutions have their normalisation folded in. It is unfolded again with the mean and
     variance that ``windows``, shape (n, frames, bands, 1), show at each of them, so that training goes on
     as if the normalisation had never been away; the function that is computed stays the same.
 
     Raises:
-        BadInputError: ``net`` has other widths than YAMNet.
+        BadInputError: ``net`` is wider than YAMNet.
     """
-    names = of_yamnet(net)
-    folded = [_for_scaled_input(start.layers[0], features), *start.layers[1 : len(names)]]
-    for name, layer in zip(names, folded, strict=True):
-        shape = model.get_layer(f"{name}_conv").get_weights()[0].shape
-        if shape != layer.kernel.shape:
-            raise BadInputError(f"{name}: weights of shape {shape} here, {layer.kernel.shape} in YAMNet")
-        _set_exactly(model, name, layer)
-    _unfold(model, names, windows)
-
-
-def yamnet(start: Start, features: FeatureSpec, tapped: str) -> Any:
-    """YAMNet as far as ``start`` has it, as a Keras model from windows.
-
-    Its answers are the map after the convolution ``tapped``, and the means of the last map.
-    """
-    import keras  # noqa: PLC0415
-
-    widths = [layer.kernel.shape[-1] for layer in start.layers[2::2]]
-    strides = [stride for _, stride in NetSpec().blocks]
-    blocks = tuple(zip(widths, strides, strict=True))
-    net = NetSpec(start.layers[0].kernel.shape[-1], blocks, of_yamnet=len(blocks) + 1)
-    model = build(net, features, 1, capped=False)
     folded = [_for_scaled_input(start.layers[0], features), *start.layers[1:]]
+    folded = _narrowed(folded, net, features, windows)
     for name, layer in zip(convolutions(net), folded, strict=True):
         _set_exactly(model, name, layer)
-    mean = keras.layers.Flatten()(model.get_layer("mean").output)
-    return keras.Model(model.inputs[0], [model.get_layer(f"{tapped}_relu").output, mean])
+    _unfold(model, convolutions(net), windows)
 
 
-def of_yamnet(net: NetSpec) -> list[str]:
-    """Convolutions whose weights start from YAMNet, from input to output."""
-    return [name for name in convolutions(net) if name == "stem" or _layer_number(name) <= net.of_yamnet]
+def _narrowed(folded: list[Folded], net: NetSpec, features: FeatureSpec, windows: Weights) -> list[Folded]:
+    """``folded`` without the channels that ``net`` has no room for: the least active of each block.
+
+    A channel matters only as far as the depthwise convolution after it still lets something through, so
+    that is where its activity is read off.
+    """
+    widths = [layer.kernel.shape[-1] for layer in folded[2::2]]
+    wanted = [channels for channels, _ in net.blocks]
+    if any(ours > theirs for ours, theirs in zip(wanted, widths, strict=True)):
+        raise BadInputError(f"blocks of {wanted} channels are wider than those of YAMNet, {widths}")
+    strides = [stride for _, stride in net.blocks]
+    full = NetSpec(net.stem, tuple(zip(widths, strides, strict=True)))
+    model = build(full, features, 1, capped=False)
+    for name, layer in zip(convolutions(full), folded, strict=True):
+        _set_exactly(model, name, layer)
+    for number, (ours, theirs) in enumerate(zip(wanted, widths, strict=True)):
+        if ours == theirs:
+            continue
+        last = number + 1 == len(wanted)
+        peaks = _peaks(
+            model, f"layer{number + 2}_pointwise" if last else f"layer{number + 3}_depthwise", windows
+        )
+        kept = np.sort(np.argsort(-peaks, kind="stable")[:ours])
+        folded[2 * number + 2] = _of_outputs(folded[2 * number + 2], kept)
+        if not last:
+            after, beyond = folded[2 * number + 3], folded[2 * number + 4]
+            folded[2 * number + 3] = Folded(after.kernel[:, :, kept], after.bias[kept])
+            folded[2 * number + 4] = Folded(beyond.kernel[:, :, kept], beyond.bias)
+    return folded
+
+
+def _peaks(model: Any, name: str, windows: Weights) -> Weights:
+    """Highest activation of every channel after the convolution ``name``."""
+    import keras  # noqa: PLC0415
+
+    tap = keras.Model(model.inputs[0], model.get_layer(f"{name}_relu").output)
+    peaks: Weights = np.asarray(tap.predict(windows, batch_size=32, verbose=0)).max(axis=(0, 1, 2))
+    return peaks
+
+
+def _of_outputs(layer: Folded, kept: npt.NDArray[np.intp]) -> Folded:
+    return Folded(layer.kernel[..., kept], layer.bias[kept])
+
+
+def start_head(model: Any, classes: Folded, numbers: Sequence[Sequence[int]]) -> None:
+    """Let the last layers of ``model`` begin with what YAMNet says of AudioSet's classes.
+
+    ``numbers`` holds for each label the classes that mean the same. Only the means are weighed at first: a
+    label begins with the mean of its classes' weights, one without classes with nothing.
+    """
+    layer = model.get_layer("logits_of_mean")
+    kernel, bias = (np.zeros_like(values) for values in layer.get_weights())
+    for label, chosen in enumerate(numbers):
+        if chosen:
+            kernel[0, 0, :, label] = classes.kernel[:, list(chosen)].mean(axis=1)
+            bias[label] = classes.bias[list(chosen)].mean()
+    layer.set_weights([kernel, bias])
+    peak = model.get_layer("logits_of_peak")
+    peak.set_weights([np.zeros_like(values) for values in peak.get_weights()])
 
 
 def capped(model: Any, net: NetSpec, features: FeatureSpec, windows: Weights) -> Any:
     """``model``, which was built without caps, with them.
 
-    YAMNet's channels differ a thousandfold in how far they reach, and eight bits for all of a layer leave
-    most of them a few steps. Every channel is therefore divided by what it reaches in ``windows``, shape
-    (n, frames, bands, 1), and whatever follows is multiplied by the same, which changes nothing
+    YAMNet's last layers are still most of the time and leap a hundred times as high for what they are there
+    for: eight bits cannot hold both. Every channel is therefore divided by what it reaches in ``windows``,
+    shape (n, frames, bands, 1), and whatever follows is multiplied by the same, which changes nothing
     (cross-layer equalization, arXiv 1906.04721); then what leaps higher still is cut off.
     """
     tamed = build(net, features, model.output_shape[-1])
     tamed.set_weights(model.get_weights())
-    for name, reach in zip(of_yamnet(net), _reaches(model, of_yamnet(net), windows), strict=True):
-        _divide(tamed, net, name, reach / np.float32(CAP))
-    _ease(tamed, net)
+    for name in _wild(net):
+        _divide(tamed, net, name, _reach(model, name, windows) / np.float32(CAP))
     return tamed
 
 
-def _ease(model: Any, net: NetSpec) -> None:
+def ease(model: Any, net: NetSpec) -> None:
     """Make channels smaller whose weights would be too large for an integer kernel, in place.
 
-    A channel that reaches almost nothing has been multiplied a thousandfold. It is taken back as far as
-    needed, which changes nothing but where the channel would be cut off.
+    A channel that reaches almost nothing has been multiplied a thousandfold by :func:`capped`. It is taken
+    back as far as needed, which changes nothing but where the channel would be cut off.
     """
-    for name in of_yamnet(net):
+    for name in _wild(net):
         kernel = model.get_layer(f"{name}_conv").get_weights()[0]
         norm = model.get_layer(f"{name}_norm")
         gamma, _, _, variance = norm.get_weights()
@@ -226,6 +257,12 @@ def _ease(model: Any, net: NetSpec) -> None:
         folded = folded if name.endswith("depthwise") else folded.max(axis=0)
         largest = folded * np.abs(gamma) / np.sqrt(variance + norm.epsilon)
         _divide(model, net, name, np.maximum(1.0, largest / LARGEST_WEIGHT).astype(np.float32))
+
+
+def _wild(net: NetSpec) -> list[str]:
+    """Convolutions whose output is capped, from input to output."""
+    names = [name for name in convolutions(net) if name != "stem"]
+    return [name for name in names if _layer_number(name) >= net.capped_from]
 
 
 def _divide(model: Any, net: NetSpec, name: str, divisor: Weights) -> None:
@@ -244,19 +281,15 @@ def _layer_number(name: str) -> int:
     return int(name.removeprefix("layer").split("_", maxsplit=1)[0])
 
 
-def _reaches(model: Any, names: list[str], windows: Weights) -> list[Weights]:
-    """What the channels after ``names`` reach in one window of a thousand, or half of their highest."""
+def _reach(model: Any, name: str, windows: Weights) -> Weights:
+    """What each channel reaches in one window of a hundred, or a quarter of its highest if that is more."""
     import keras  # noqa: PLC0415
 
-    taps = [keras.ops.max(model.get_layer(f"{name}_relu").output, axis=(1, 2)) for name in names]
-    tap = keras.Model(model.inputs[0], taps)
-    pieces = [tap(windows[at : at + 64], training=False) for at in range(0, len(windows), 64)]
-    reaches = []
-    for peaks in zip(*pieces, strict=True):
-        highest = np.concatenate([np.asarray(piece) for piece in peaks])
-        reach = np.maximum(np.quantile(highest, 0.999, axis=0), 0.5 * highest.max(axis=0))
-        reaches.append(np.maximum(reach, LEAST_REACH).astype(np.float32))
-    return reaches
+    tap = keras.Model(model.inputs[0], model.get_layer(f"{name}_relu").output)
+    peaks = np.asarray(tap.predict(windows, batch_size=32, verbose=0)).max(axis=(1, 2))
+    reach = np.maximum(np.quantile(peaks, 0.99, axis=0), 0.25 * peaks.max(axis=0))
+    floored: Weights = np.maximum(reach, LEAST_REACH).astype(np.float32)
+    return floored
 
 
 def _for_scaled_input(first: Folded, features: FeatureSpec) -> Folded:
@@ -283,8 +316,8 @@ def _unfold(model: Any, names: list[str], windows: Weights) -> None:
         norm.set_weights([np.sqrt(variance + norm.epsilon), bias + mean, mean, variance])
 
 
-def read_yamnet(path: Path) -> Start:
-    """The layers of YAMNet in the float32 TFLite file ``path``.
+def read_yamnet(path: Path, layers: int) -> Start:
+    """The first ``layers`` layers of YAMNet in the float32 TFLite file ``path``, and its classes.
 
     Raises:
         BadInputError: not a TFLite file, or one without those tensors in float32.
@@ -296,12 +329,22 @@ def read_yamnet(path: Path) -> Start:
         interpreter.allocate_tensors()
         constants = {detail["name"]: detail for detail in interpreter.get_tensor_details()}
         names = ["layer1/conv"]
-        for number in range(2, LAYERS + 1):
+        for number in range(2, layers + 1):
             names += [f"layer{number}/depthwise_conv", f"layer{number}/pointwise_conv"]
         found = [_folded(interpreter, constants, name) for name in names]
-        return Start(tuple(found))
+        return Start(tuple(found), _classes(interpreter, constants))
     except (ValueError, RuntimeError, KeyError, OSError, IndexError) as error:
         raise BadInputError(f"{path}: not a float32 TFLite file of YAMNet: {error}") from error
+
+
+def _classes(interpreter: Any, constants: dict[str, Any]) -> Folded:
+    found = {
+        tuple(detail["shape"]): detail["index"]
+        for name, detail in constants.items()
+        if name.split(";", maxsplit=1)[0].startswith("yamnet_frames/dense/")
+    }
+    kernel, bias = (interpreter.get_tensor(found[shape]) for shape in ((CLASSES, 1024), (CLASSES,)))
+    return Folded(np.ascontiguousarray(kernel.T, dtype=np.float32), np.asarray(bias, dtype=np.float32))
 
 
 def _folded(interpreter: Any, constants: dict[str, Any], name: str) -> Folded:
