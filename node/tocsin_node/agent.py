@@ -6,12 +6,15 @@
     link        the connection to the broker: connects again and again, hears the hub
     sender      outbox → broker
     heartbeat   how the node fares
+    warning     the node's own lamp, when the hub does not answer
+    watchdog    whether all of them make headway
 
-A thread that fails takes the process down with exit status 1; whoever supervises it starts it anew, and
-what was on the disk is there. On SIGTERM or SIGINT, or at the end of the sound, the source stops first;
-then open detections are ended, the outbox gets a moment to empty, and the node says goodbye.
+A thread that fails or stalls takes the process down with exit status 1; whoever supervises it starts it
+anew, and what was on the disk is there. On SIGTERM or SIGINT, or at the end of the sound, the source
+stops first; then open detections are ended, the outbox gets a moment to empty, and the node says goodbye.
 """
 
+import contextlib
 import logging
 import signal
 import threading
@@ -23,24 +26,35 @@ from importlib.metadata import version
 from types import FrameType
 
 from tocsin_node import health
+from tocsin_node.beats import Beats
 from tocsin_node.bundle import load_bundle
 from tocsin_node.capture import Source, open_source
 from tocsin_node.earwatch import EarWatch
-from tocsin_node.link import Identity, Link
+from tocsin_node.lamp import LocalWarning, lamps
+from tocsin_node.link import Hooks, Identity, Link
 from tocsin_node.outbox import Outbox
 from tocsin_node.pipeline import Detected, Pipeline, Sound
 from tocsin_node.reporter import Place, Reporter, Times, told_level
+from tocsin_node.retiming import PLAUSIBLE_SECONDS, boot_token, corrected
 from tocsin_node.selftest import LABEL, SelfTest
 from tocsin_node.settings import NodeSettings
 from tocsin_node.speaker import Speaker
+from tocsin_node.systemd import Notifier
+from tocsin_node.tls import CertificateWatch
 from tocsin_node.troubles import Troubles
+from tocsin_node.warning import News, age_seconds
+from tocsin_node.watchdog import STOP_SECONDS, Watchdog, last_resort, no_last_resort
 from tocsin_shared.broker import make_client
 from tocsin_shared.classifier import Classifier
+from tocsin_shared.codec import decode
 from tocsin_shared.errors import DecodeError, SettingsError, TocsinError, UnavailableError
-from tocsin_shared.events import Heartbeat, MicState, NodeBorn, SoundDetected
+from tocsin_shared.events import Clock, Heartbeat, MicState, NodeBorn, SoundDetected, TroubleKind
 
 DRAIN_SECONDS = 2.0
 """How long a node that stops waits for the hub to take what is left."""
+LAST_DRAIN_SECONDS = 15.0
+"""And how much longer if there are events that no disk has."""
+RECALLED_ROWS = 1000
 EARS_SECONDS, JOIN_SECONDS = 10.0, 2.0
 """How long the threads may take to end: the ears may still be writing to a slow disk."""
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 10.0
@@ -61,7 +75,7 @@ class Agent:
         *,
         troubles: Troubles,
     ) -> None:
-        boot = uuid.uuid4().hex
+        boot = boot_token(health.machine_boot(), uuid.uuid4().hex[:16])
         self._settings = settings
         self._classifier = classifier
         self._pipeline = pipeline
@@ -79,13 +93,13 @@ class Agent:
             classifier.manifest.features.sample_rate_hz, troubles, live=settings.source.kind == "microphone"
         )
         troubles.on_change = self._tell_troubles_soon
-        self._link = Link(
-            settings.broker,
-            Identity(settings.node, boot),
-            outbox,
-            self._born,
-            on_connected=self._tell_troubles_soon,
-        )
+        self._beats = Beats(settings.watchdog.stall_seconds)
+        self._warning = self._made_warning()
+        self._news = News()
+        self._certificates = CertificateWatch(settings.broker, troubles.note)
+        self._link = self._made_link()
+        self._supervisor = Notifier()
+        self._watchdog = Watchdog(self._beats, self._supervisor, self._status, self._stalled)
         self._selftest = _selftest(settings, classifier, troubles)
         self._link.on_stored = self._selftest.committed
         self._link.on_command = lambda _selftest: self._selftest.request()
@@ -93,7 +107,28 @@ class Agent:
         self._over = threading.Event()
         self._stop_source = threading.Event()
         self._stop_link = threading.Event()
+        self._stop_watchdog = threading.Event()
         self._failed = False
+        self._depth = 0
+
+    def _made_warning(self) -> LocalWarning:
+        return LocalWarning(
+            lamps(self._settings.warning),
+            self._settings.warning.seconds,
+            trouble=lambda detail: self._troubles.note(TroubleKind.WARNING_OUTPUT, detail),
+            beat=lambda: self._headway("warning"),
+        )
+
+    def _made_link(self) -> Link:
+        return Link(
+            self._settings.broker,
+            Identity(self._settings.node, self._boot),
+            self._outbox,
+            self._born,
+            hooks=Hooks(self._tell_troubles_soon, self._warning.heard, self._headway, self._retimed),
+            certificates=self._certificates,
+            late_per_second=self._settings.outbox.backfill_per_second,
+        )
 
     def run(self) -> int:
         """Listen until a signal or the end of the sound; returns the exit status: 0 well, 1 failed.
@@ -114,12 +149,16 @@ class Agent:
             self._pipeline.hop_seconds,
             self._outbox.depth().waiting,
         )
+        self._recall_alarms()
         ears = self._started("ears", self._listen)
         others = [
             self._started("link", lambda: self._link.run_network(self._stop_link)),
             self._started("sender", lambda: self._link.run_sender(self._stop_link)),
             self._started("heartbeat", self._report_health),
+            self._started("warning", lambda: self._warning.run(self._stop_link)),
+            self._started("watchdog", lambda: self._watchdog.run(self._stop_watchdog)),
         ]
+        self._supervisor.tell(READY=1)
         self._over.wait()
         self._shut_down(ears, others)
         return 1 if self._failed else 0
@@ -128,18 +167,43 @@ class Agent:
         log.info("stopping: %s", signal.Signals(number).name)
         self._over.set()
 
+    def _headway(self, thread: str, pause_seconds: float = 0.0) -> None:
+        self._beats.beat(thread, time.monotonic(), pause_seconds)
+
+    def _stalled(self, reason: str) -> None:
+        self._failed = True
+        self._troubles.begin(TroubleKind.WATCHDOG, reason)
+        self._over.set()
+
+    def _status(self) -> str:
+        link = "connected" if self._link.connected else "no broker"
+        return f"microphone {self._mic}; {link}; {self._depth} events wait"
+
+    def _retimed(self, event: SoundDetected) -> SoundDetected:
+        if event.clock is Clock.NTP or health.clock() is not Clock.NTP:
+            return event
+        return corrected(event, self._boot, time.time() - time.monotonic())
+
     def _shut_down(self, ears: threading.Thread, others: Iterable[threading.Thread]) -> None:
+        self._stop_watchdog.set()
+        self._supervisor.tell(STOPPING=1)
+        last_resort(STOP_SECONDS)
         self._stop_source.set()
-        ears.join(EARS_SECONDS)
+        ears.join(JOIN_SECONDS if self._failed else EARS_SECONDS)
         delivered = self._link.drain(DRAIN_SECONDS)
+        if self._outbox.only_in_memory:
+            log.warning("the disk did not take all events; waiting for the hub to do so")
+            delivered = self._link.drain(LAST_DRAIN_SECONDS)
         self._link.stop()
         self._stop_link.set()
+        self._warning.wake()
         self._beat.set()
         for thread in others:
             thread.join(JOIN_SECONDS)
         left = self._outbox.depth().waiting
         log.info("stopped; %s", "all delivered" if delivered else f"{left} events wait in the outbox")
         self._outbox.close()
+        no_last_resort()
 
     def _started(self, name: str, work: Callable[[], None]) -> threading.Thread:
         thread = threading.Thread(target=self._rooted, args=(name, work), name=name, daemon=True)
@@ -163,7 +227,9 @@ class Agent:
         wait = FIRST_RETRY_SECONDS
         while not self._stop_source.is_set():
             try:
+                self._headway("ears")
                 for sound in self._source.sounds(self._stop_source):
+                    self._headway("ears")
                     wait = FIRST_RETRY_SECONDS
                     self._watch.heard(sound, self._source.dropped_blocks)
                     self._tell(self._pipeline.push(sound))
@@ -176,6 +242,7 @@ class Agent:
                 self._note_mic(MicState.ABSENT)
                 self._tell_the_end()
                 self._pipeline.restart()
+                self._headway("ears", wait)
                 self._stop_source.wait(wait)
                 wait = min(2.0 * wait, LONGEST_RETRY_SECONDS)
         self._tell_the_end()
@@ -192,9 +259,13 @@ class Agent:
         self._tell(self._selftest.corrections())
 
     def _event(self, detected: Detected, seq: int, *, injected: bool) -> SoundDetected:
+        """The event, of which the local warning knows before it is on the disk: even that may hang."""
         if injected:
             return self._test_reporter.event(detected, seq, test=True)
-        return self._reporter.event(detected, seq, test=self._selftest.claims(detected))
+        event = self._reporter.event(detected, seq, test=self._selftest.claims(detected))
+        if self._news.is_alarm(event):
+            self._warning.made(event.id)
+        return event
 
     def _tell(self, found: Iterable[Detected], *, injected: bool = False) -> None:
         """Tell what was found in the room, or in the sound that a test ``injected``."""
@@ -218,6 +289,15 @@ class Agent:
             if event.test:
                 self._selftest.told(event)
 
+    def _recall_alarms(self) -> None:
+        """A process that died while its room was warned is no reason to end the warning."""
+        for row in self._outbox.waiting(RECALLED_ROWS):
+            with contextlib.suppress(DecodeError):  # the link sets such a row aside
+                event = decode(row.payload, SoundDetected)
+                age = age_seconds(event, self._boot, time.monotonic())
+                if self._news.is_alarm(event) and age is not None:
+                    self._warning.made(event.id, age)
+
     def _note_mic(self, state: MicState) -> None:
         if state is not self._mic:
             log.info("microphone: %s (%s)", state, self._source.name)
@@ -231,6 +311,7 @@ class Agent:
     def _report_health(self) -> None:
         """Heartbeat: now and then, and at once when microphone or troubles change or a connection begins."""
         while not self._stop_link.is_set():
+            self._headway("heartbeat", self._settings.heartbeat_seconds)
             if self._troubles_due.is_set():
                 self._troubles_due.clear()
                 self._link.send_troubles(self._troubles.message(self._settings.node, self._boot))
@@ -242,6 +323,10 @@ class Agent:
     def _heartbeat(self) -> Heartbeat:
         vitals = self._pipeline.vitals()
         depth = self._outbox.depth()
+        self._depth = depth.waiting
+        own_days, broker_days = self._certificates.check()
+        never_set = time.time() < PLAUSIBLE_SECONDS
+        self._troubles.note(TroubleKind.CLOCK, "the clock was never set" if never_set else "")
         return Heartbeat(
             node=self._settings.node,
             boot=self._boot,
@@ -257,6 +342,8 @@ class Agent:
             temperature_celsius=health.temperature_celsius(),
             throttled=health.throttled(),
             clock=health.clock(),
+            own_certificate_days=own_days,
+            broker_certificate_days=broker_days,
         )
 
     def _born(self, session: int) -> NodeBorn:
@@ -309,5 +396,6 @@ def build(settings: NodeSettings) -> Agent:
         )
     pipeline = Pipeline(classifier, model.hop_seconds)
     source = open_source(settings.source, classifier.manifest.features.sample_rate_hz)
-    outbox = Outbox(settings.outbox.path, settings.outbox.max_bytes)
-    return Agent(settings, classifier, pipeline, source, outbox, troubles=Troubles(time.time, time.monotonic))
+    troubles = Troubles(time.time, time.monotonic)
+    outbox = Outbox(settings.outbox.path, settings.outbox.max_bytes, troubles.note)
+    return Agent(settings, classifier, pipeline, source, outbox, troubles=troubles)

@@ -6,12 +6,14 @@ has said so; neither the broker's word nor a closed socket means anything here.
 - A row made in this connection and younger than :data:`LIVE_SECONDS` goes at once, alone, as it is.
 - Everything else is late: it goes in batches, only while no live row waits.
 - At most :data:`WINDOW` messages wait for the hub's word, late ones at most :data:`LATE_WINDOW`, so that
-  an alarm always finds a place.
+  an alarm always finds a place; and late rows go at a bounded rate, so that a site whose hub was away for
+  days does not drown it on its return.
 - What has no answer after :data:`RESEND_SECONDS` goes again, except while the hub is known to be away.
 - A row that stays without an answer while later ones get theirs is refused, and counted as such; the
   batches it travels in are halved each time, so that one bad row cannot hold up others.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -52,9 +54,11 @@ class _Sent:
 
 
 class Delivery:
-    """Which rows are on their way. Not thread-safe."""
+    """Which rows are on their way; late ones at most ``late_per_second``. Not thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, late_per_second: float = math.inf) -> None:
+        self._late_seconds = 1.0 / late_per_second
+        self._late_from = -math.inf
         self._sent: list[_Sent] = []
         self._made: dict[int, float] = {}
         self._announced = 0
@@ -119,6 +123,7 @@ class Delivery:
     def wake_in(self, now: float) -> float:
         """Seconds until something may be overdue, at most :data:`RESEND_SECONDS`."""
         due = [sent.at + RESEND_SECONDS - now for sent in self._sent] if not self._hub_away else []
+        due += [self._late_from - now] if self._late_from > now else []
         return max(0.0, min([*due, RESEND_SECONDS]))
 
     def _under_way(self) -> list[int]:
@@ -136,7 +141,7 @@ class Delivery:
         return made is not None and now - made < LIVE_SECONDS
 
     def _late(self, waiting: Waiting, now: float) -> Batch | None:
-        if sum(sent.late for sent in self._sent) >= LATE_WINDOW:
+        if now < self._late_from or sum(sent.late for sent in self._sent) >= LATE_WINDOW:
             return None
         found = waiting(self._batch_limit, 0, self._under_way())
         rows = [row for row in found if not self._is_live(row, now)]
@@ -150,4 +155,5 @@ class Delivery:
             if taken and size > BATCH_BYTES:
                 break
             taken.append(row)
+        self._late_from = now + len(taken) * self._late_seconds
         return Batch(tuple(sorted(taken, key=lambda row: row.seq)), late=True)

@@ -3,14 +3,17 @@
 import ctypes
 import os
 import platform
+import time
 from pathlib import Path
 
+from tocsin_node.retiming import PLAUSIBLE_SECONDS
 from tocsin_shared.events import Clock
 
 _TEMPERATURE = Path("/sys/class/thermal/thermal_zone0/temp")
 _THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
 _MODEL = Path("/proc/device-tree/model")
 _SYNCHRONIZED = Path("/run/systemd/timesync/synchronized")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _TIME_ERROR = 5
 _NOW_THROTTLED = 0b1111
 """Bits 0 to 3 of the firmware's word: under-voltage, capped, throttled, temperature limit, all now."""
@@ -33,9 +36,22 @@ def throttled(path: Path = _THROTTLED) -> bool | None:
         return None
 
 
-def clock(marker: Path = _SYNCHRONIZED) -> Clock:
-    """Whether the wall clock is kept by the network: the kernel says so, or systemd-timesyncd does."""
+def clock(marker: Path = _SYNCHRONIZED, now: float | None = None) -> Clock:
+    """Whether the wall clock is kept by the network: the kernel says so, or systemd-timesyncd does.
+
+    ``now`` is what it shows, seconds since 1970. Before 2020 nobody is believed: it was never set.
+    """
+    if (time.time() if now is None else now) < PLAUSIBLE_SECONDS:
+        return Clock.UNSYNCED
     return Clock.NTP if _kernel_is_synchronized() or marker.exists() else Clock.UNSYNCED
+
+
+def machine_boot(path: Path = _BOOT_ID) -> str:
+    """A name for this start of the machine; empty where the kernel gives none."""
+    try:
+        return path.read_text(encoding="ascii").strip().replace("-", "")[:32]
+    except (OSError, ValueError):
+        return ""
 
 
 def hardware(path: Path = _MODEL) -> str:

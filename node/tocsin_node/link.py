@@ -10,6 +10,7 @@ hears; :meth:`Link.run_sender` sends. Neither ends before ``stop`` is set.
 
 import contextlib
 import logging
+import math
 import random
 import threading
 import time
@@ -24,6 +25,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from tocsin_node.delivery import Batch, Delivery
 from tocsin_node.outbox import Outbox
 from tocsin_node.outbox_table import Row
+from tocsin_node.tls import CertificateWatch
 from tocsin_shared.broker import BrokerSettings, connect_options, make_client
 from tocsin_shared.codec import decode, encode
 from tocsin_shared.errors import DecodeError, SettingsError
@@ -44,6 +46,8 @@ CONNECT_SECONDS = 5.0
 SETTLE_SECONDS = 30.0
 """A connection that lasted this long lets the next wait begin at the shortest again."""
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 30.0
+LOOKUP_SECONDS = 60.0
+"""Name servers that do not answer may hold a connect up for so long; that is no stall."""
 _IDLE_SECONDS = 1.0
 _GOODBYE_SECONDS = 1.0
 _UNSENDABLE = frozenset({0x90, 0x95, 0x99})
@@ -60,6 +64,28 @@ SELFTEST = "selftest"
 log = logging.getLogger("tocsin.node.link")
 
 
+def _no_beat(_thread: str, _pause_seconds: float) -> None:
+    return
+
+
+def _as_it_is(event: SoundDetected) -> SoundDetected:
+    return event
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Who else takes part in the work of a link; called from its threads, so none of them may wait."""
+
+    connected: Callable[[], None] = lambda: None
+    """The node is presented to the broker."""
+    committed: Callable[[Iterable[str]], None] = lambda _ids: None
+    """The hub has the detections with these ids."""
+    beat: Callable[[str, float], None] = _no_beat
+    """A thread makes headway, and may be silent for so many seconds more than usual."""
+    retimed: Callable[[SoundDetected], SoundDetected] = _as_it_is
+    """The event as it is to be told now; see :func:`tocsin_node.retiming.corrected`."""
+
+
 @dataclass(frozen=True)
 class Identity:
     """Who this process is to the broker."""
@@ -71,8 +97,8 @@ class Identity:
 class Link:
     """Delivers what waits in ``outbox``.
 
-    ``born`` makes the description for a connection's number; ``on_connected`` is called once the node is
-    presented; ``chance`` gives numbers in [0, 1) that keep a site's nodes from connecting all at once.
+    ``born`` makes the description for a connection's number; old events go at most ``late_per_second``;
+    ``chance`` gives numbers in [0, 1) that keep a site's nodes from connecting all at once.
     """
 
     def __init__(
@@ -82,17 +108,20 @@ class Link:
         outbox: Outbox,
         born: Callable[[int], NodeBorn],
         *,
-        on_connected: Callable[[], None] = lambda: None,
+        hooks: Hooks = Hooks(),  # frozen, so one may serve all
+        certificates: CertificateWatch | None = None,
+        late_per_second: float = math.inf,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._settings = settings
         self._identity = identity
         self._outbox = outbox
         self._born = born
-        self._on_connected = on_connected
+        self._hooks = hooks
+        self._certificates = certificates or CertificateWatch(settings)
         self._chance = chance
         self._changed = threading.Condition()
-        self._delivery = Delivery()
+        self._delivery = Delivery(late_per_second)
         self._client: mqtt.Client | None = None
         self._on_the_way: dict[int, Batch] = {}
         self._session = 0
@@ -144,12 +173,14 @@ class Link:
             self._connection(stop)
             if time.monotonic() - began > SETTLE_SECONDS:
                 wait = FIRST_WAIT_SECONDS
+            self._hooks.beat("link", wait)
             stop.wait(wait * (0.5 + self._chance() / 2.0))
             wait = min(2.0 * wait, LONGEST_WAIT_SECONDS)
 
     def run_sender(self, stop: threading.Event) -> None:
         """Send what is due, until ``stop``."""
         while not stop.is_set():
+            self._hooks.beat("sender", 0.0)
             with self._changed:
                 client, batch = self._due()
                 if client is None or batch is None:
@@ -173,17 +204,19 @@ class Link:
     def _connection(self, stop: threading.Event) -> None:
         """One connection, from the first packet to the last."""
         self._answered = False
+        self._hooks.beat("link", LOOKUP_SECONDS)
         try:
             client = self._fresh_client()
+            # paho asks for the address of the host each time, so a broker that moved is found again.
             client.connect(**connect_options(self._settings))
             while not stop.is_set() and client.loop(timeout=_IDLE_SECONDS) == mqtt.MQTT_ERR_SUCCESS:
-                pass
+                self._hooks.beat("link", 0.0)
             if not self._answered and not stop.is_set():
                 log.warning(
                     "broker %s ended the connection without an answer: %s", self._address, _UNANSWERED
                 )
         except (OSError, ValueError, SettingsError) as error:
-            log.warning("broker %s: %s", self._address, error)
+            log.warning("broker %s: %s", self._address, self._certificates.note_failure(error))
         finally:
             with self._changed:
                 self._client = None
@@ -216,13 +249,14 @@ class Link:
         return self._outbox.waiting(limit, after=after, without=without)
 
     def _send(self, client: mqtt.Client, batch: Batch) -> None:
-        topic, payload = self._topic("bf"), b""
-        if batch.late:
-            payload = self._backfill(batch)
-        else:
-            topic, payload = self._topic("ev", batch.rows[0].label), batch.rows[0].payload
-        if not payload:
+        events = self._readable(batch)
+        if not events:
             return
+        if batch.late:
+            late = tuple(msgspec.structs.replace(event, late=True) for event in events)
+            topic, payload = self._topic("bf"), encode(Backfill(events=late))
+        else:
+            topic, payload = self._topic("ev", events[0].label), encode(events[0])
         sent = client.publish(topic, payload, qos=1)
         with self._changed:
             if sent.rc == mqtt.MQTT_ERR_SUCCESS:
@@ -230,12 +264,12 @@ class Link:
             else:
                 self._delivery.unsent(batch)
 
-    def _backfill(self, batch: Batch) -> bytes:
-        """The message for ``batch``; rows that this version cannot read are set aside."""
+    def _readable(self, batch: Batch) -> list[SoundDetected]:
+        """The events of ``batch`` as they are told now; rows that this version cannot read are set aside."""
         events, unreadable = [], []
         for row in batch.rows:
             try:
-                events.append(msgspec.structs.replace(decode(row.payload, SoundDetected), late=True))
+                events.append(self._hooks.retimed(decode(row.payload, SoundDetected)))
             except DecodeError as error:
                 log.warning("event seq=%d is set aside: %s", row.seq, error)
                 unreadable.append(row.seq)
@@ -243,7 +277,7 @@ class Link:
             self._outbox.set_aside(unreadable)
             with self._changed:
                 self._delivery.answered(unreadable)
-        return encode(Backfill(events=tuple(events))) if events else b""
+        return events
 
     def _on_connect(
         self, client: mqtt.Client, _data: Any, flags: mqtt.ConnectFlags, reason: ReasonCode, _properties: Any
@@ -268,7 +302,8 @@ class Link:
             self._delivery.connected(self._outbox.last_seq)
             self._client = client
             self._changed.notify_all()
-        self._on_connected()
+        self._certificates.note_connection(client.socket())
+        self._hooks.connected()
 
     def _on_disconnect(
         self, _client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any
@@ -317,6 +352,7 @@ class Link:
         with self._changed:
             self._delivery.answered(known)
             self._changed.notify_all()
+        self._hooks.committed([ref.id for ref in committed.refs])
         for ref in committed.refs:
             log.debug("committed id=%s seq=%d", ref.id, ref.seq)
         self.on_stored([ref.id for ref in committed.refs])

@@ -3,7 +3,8 @@
 A row goes only by :meth:`Outbox.acknowledge`, when id and number both agree, or when the outbox is full,
 and then never an alarm. Whatever the disk does, the node goes on hearing and sending:
 
-- a database that cannot be read is moved aside, and a fresh one begins where the numbers stood;
+- a database that cannot be read is moved aside, and a fresh one begins where the numbers stood, with the
+  events that could still be read;
 - while the disk refuses to write (full, read-only), events are kept in a bounded table in memory, are
   sent from there, and move to the disk once it takes them.
 
@@ -21,27 +22,40 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from tocsin_node.outbox_table import Counts, OutboxTable, Row
+from tocsin_node.outbox_table import Counts, OutboxTable, Row, salvage
 from tocsin_shared.codec import encode
 from tocsin_shared.errors import SettingsError
-from tocsin_shared.events import EventRef, SoundDetected
+from tocsin_shared.events import EventRef, SoundDetected, TroubleKind
 
 MAX_TRIES = 20
 """A row that the other side has refused so often is set aside as dead."""
 SPARE_ROWS = 1000
 """Events kept in memory while the disk refuses them."""
 _DROP_ROWS = 64
+_ROOMY = 0.9
+"""An outbox that was full has room again below this share of what it may take."""
 _REOPEN_SECONDS = 5.0
+_RENEW_SECONDS = 60.0
+"""A database whose disk refuses is closed and opened again this often: a stick that was pulled out, say."""
 
+Trouble = Callable[[TroubleKind, str], None]
 T = TypeVar("T")
 log = logging.getLogger("tocsin.node.outbox")
 
 
-class Outbox:
-    """Events on their way to the hub, in the SQLite file ``path``; see :meth:`open`."""
+def _nobody_asks(_kind: TroubleKind, _detail: str) -> None:
+    return
 
-    def __init__(self, path: Path, max_bytes: int) -> None:
+
+class Outbox:
+    """Events on their way to the hub, in the SQLite file ``path``; see :meth:`open`.
+
+    ``trouble`` is told a kind and what is wrong, or ``""`` once that is over; it must not call back.
+    """
+
+    def __init__(self, path: Path, max_bytes: int, trouble: Trouble = _nobody_asks) -> None:
         self._path = path
+        self._trouble = trouble
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._file_lock: int | None = None
@@ -51,7 +65,10 @@ class Outbox:
         self._size = 0
         self._last_seq = 0
         self._failing = False
-        self._reopen_at = 0.0
+        self._full = False
+        self._thorough = True
+        self._saved: list[Row] = []
+        self._reopen_at = self._renew_at = 0.0
 
     def open(self) -> None:
         """Open the database, or make it. One that cannot be used now is no error: memory serves meanwhile.
@@ -75,6 +92,12 @@ class Outbox:
             if self._file_lock is not None:
                 os.close(self._file_lock)
                 self._file_lock = None
+
+    @property
+    def only_in_memory(self) -> int:
+        """How many events would be lost if the process ended now."""
+        with self._lock:
+            return self._spare.counts().waiting
 
     @property
     def last_seq(self) -> int:
@@ -143,7 +166,10 @@ class Outbox:
     def settle(self) -> None:
         """Try again what the disk refused before; to be called now and then."""
         with self._lock:
+            if self._failing:
+                self._look_again()
             self._settle()
+            self._note_room()
 
     def _settle(self) -> None:
         """Bring to the disk what is known in memory only: rows, rows that are gone, and drops."""
@@ -161,8 +187,18 @@ class Outbox:
                 self._spare.add_dropped(-dropped)
         if moved:
             self._gone.clear()
+            self._recovered()
         if moved and rows:
             log.warning("outbox %s takes events again; %d brought from memory", self._path, len(kept))
+
+    def _look_again(self) -> None:
+        """See whether the disk works again; one that was away for long has to be opened anew."""
+        if time.monotonic() >= self._renew_at and self._disk is not None:
+            self._renew_at = time.monotonic() + _RENEW_SECONDS
+            self._disk.close()
+            self._disk = None
+            self._reopen_at = 0.0
+        self._write(lambda disk: disk.add_dropped(0))
 
     def _write(self, work: Callable[[OutboxTable], object]) -> bool:
         """Do ``work`` in one transaction on the disk; False when the disk refuses."""
@@ -170,7 +206,8 @@ class Outbox:
         def write(disk: OutboxTable) -> bool:
             with disk.transaction():
                 work(disk)
-            self._failing = False
+            if not (self._gone or self._spare.counts().waiting):
+                self._recovered()
             return True
 
         return bool(self._read(write))
@@ -195,8 +232,8 @@ class Outbox:
         if self._disk is None and time.monotonic() >= self._reopen_at:
             self._reopen_at = time.monotonic() + _REOPEN_SECONDS
             try:
-                self._disk = _opened_or_fresh(self._path)
-                self._size = self._disk.size()
+                self._disk = self._opened_or_fresh()
+                self._size = self._disk.size() + self._spare.size()
                 self._last_seq = max(self._last_seq, self._disk.last_seq())
             except (sqlite3.Error, OSError) as error:
                 self._refused(error)
@@ -207,14 +244,56 @@ class Outbox:
         self._disk = None
         self._reopen_at = 0.0
         try:
-            _move_aside(self._path, error)
+            self._move_aside(error)
         except OSError as again:
             self._refused(again)
+
+    def _opened_or_fresh(self) -> OutboxTable:
+        """The table that is there, or a fresh one with whatever could be saved of a broken one."""
+        # Only at the start all of it is read: later, a live alarm would wait meanwhile.
+        thorough, self._thorough = self._thorough, False
+        try:
+            table = OutboxTable.open(self._path, thorough=thorough)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            self._move_aside(error)
+            table = OutboxTable.open(self._path)
+        try:
+            with table.transaction():
+                table.insert(self._saved)
+        except sqlite3.Error:
+            table.close()
+            raise
+        self._saved = []
+        return table
+
+    def _move_aside(self, error: Exception) -> None:
+        aside = f"{self._path}.broken-{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 10**9:09d}"
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                Path(f"{self._path}{suffix}").replace(f"{aside}{suffix}")
+        log.critical(
+            "outbox %s cannot be read (%s): moved to %s; a fresh one begins", self._path, error, aside
+        )
+        text = f"the outbox could not be read ({error}); kept aside as {Path(aside).name}"
+        self._trouble(TroubleKind.OUTBOX_CORRUPT, text)
+        self._saved = salvage(Path(aside))
+        log.warning("%d events were saved from %s", len(self._saved), aside)
 
     def _refused(self, error: Exception) -> None:
         if not self._failing:
             log.critical("outbox %s: the disk refuses: %s; events are kept in memory", self._path, error)
+            self._trouble(TroubleKind.DISK, f"the disk refuses ({error}); events are kept in memory only")
+            self._renew_at = time.monotonic() + _RENEW_SECONDS
         self._failing = True
+
+    def _recovered(self) -> None:
+        """The disk took all that waited for it: a small write alone may find a place on a full disk."""
+        if self._failing:
+            log.warning("outbox %s: the disk works again", self._path)
+            self._trouble(TroubleKind.DISK, "")
+        self._failing = False
 
     def _keep_in_memory(self, row: Row) -> None:
         with self._spare.transaction():
@@ -224,8 +303,19 @@ class Outbox:
             self._size -= sum(lost)
             log.critical("outbox: memory is full as well; %d events are lost", len(lost))
 
+    def _note_room(self) -> None:
+        if self._full and self._size <= self._max_bytes * _ROOMY:
+            self._full = False
+            self._trouble(TroubleKind.OUTBOX_FULL, "")
+
     def _make_room(self) -> None:
+        self._note_room()
         while self._size > self._max_bytes:
+            if not self._full:
+                self._full = True
+                self._trouble(
+                    TroubleKind.OUTBOX_FULL, "the outbox is full; the least severe events are given up"
+                )
             dropped: list[int] = []
             self._write(lambda disk: dropped.extend(disk.drop(_DROP_ROWS, alarms_too=False)))  # noqa: B023
             if not dropped:
@@ -260,21 +350,3 @@ def _locked(path: Path) -> int | None:
         text = f"outbox.path {path}: another node has it open; stop that one or name another place"
         raise SettingsError(text) from error
     return file_lock
-
-
-def _opened_or_fresh(path: Path) -> OutboxTable:
-    try:
-        return OutboxTable.open(path)
-    except sqlite3.OperationalError:
-        raise
-    except sqlite3.DatabaseError as error:
-        _move_aside(path, error)
-        return OutboxTable.open(path)
-
-
-def _move_aside(path: Path, error: Exception) -> None:
-    aside = f"{path}.broken-{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 10**9:09d}"
-    log.critical("outbox %s cannot be read (%s): moved to %s; a fresh one begins", path, error, aside)
-    for suffix in ("", "-wal", "-shm"):
-        with suppress(FileNotFoundError):
-            Path(f"{path}{suffix}").replace(f"{aside}{suffix}")

@@ -10,7 +10,7 @@ import itertools
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from tocsin_shared.labels import Severity, severity_of
 ROW_BYTES = 150
 """What a row takes beside its payload, about."""
 
+SALVAGED_ROWS = 10_000
+"""At most so many rows from either end of a broken database are saved."""
 _VERSION = 1
 _PRIORITIES = (Severity.ALARM, Severity.WARNING, Severity.NOTICE, Severity.NONE)
 _ALARM = _PRIORITIES.index(Severity.ALARM)
@@ -80,13 +82,13 @@ class OutboxTable:
         self._connection = connection
 
     @classmethod
-    def open(cls, path: Path) -> "OutboxTable":
-        """The table in the file ``path``, made if it is not there, checked if it is."""
+    def open(cls, path: Path, *, thorough: bool = True) -> "OutboxTable":
+        """The table in the file ``path``, made if it is not there; all of it is read if ``thorough``."""
         connection = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            _check(connection)
+            _check(connection, thorough=thorough)
         except BaseException:
             connection.close()
             raise
@@ -125,8 +127,11 @@ class OutboxTable:
 
     def waiting(self, limit: int, after: int = 0, without: Sequence[int] = ()) -> list[Row]:
         """Rows in their order, with numbers above ``after``; dead ones and ``without`` left out."""
+        # Above a number there are only the newest rows: to walk them is quicker than the order's index,
+        # which the plus sign rules out, because that would be read from end to end.
+        dead = "+dead" if after else "dead"
         found = self._connection.execute(
-            f"SELECT {_ROW} FROM outbox WHERE dead = 0 AND seq > ?"  # noqa: S608
+            f"SELECT {_ROW} FROM outbox WHERE {dead} = 0 AND seq > ?"  # noqa: S608
             " AND seq NOT IN (SELECT value FROM json_each(?)) ORDER BY priority, seq LIMIT ?",
             (after, json.dumps(list(without)), limit),
         )
@@ -188,10 +193,35 @@ class OutboxTable:
         return int(self._connection.execute(query).fetchone()[0])
 
 
-def _check(connection: sqlite3.Connection) -> None:
-    (result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if result != "ok":
-        raise sqlite3.DatabaseError(result)
+def salvage(path: Path) -> list[Row]:
+    """What can still be read of the broken database ``path``: rows from both of its ends up to the damage."""
+    rows: dict[int, Row] = {}
+    with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=1.0)) as connection:
+        for order in ("ASC", "DESC"):
+            with suppress(sqlite3.Error, TypeError):
+                query = f"SELECT {_ROW} FROM outbox NOT INDEXED WHERE dead = 0 ORDER BY seq {order} LIMIT ?"  # noqa: S608
+                for seq, *rest in connection.execute(query, (SALVAGED_ROWS,)):
+                    rows[seq] = _whole_row(seq, *rest)
+    return [row for _, row in sorted(rows.items())]
+
+
+def _whole_row(seq: object, key: object, label: object, payload: object, tries: object) -> Row:
+    """A row whose every column is of its kind, however broken the file is.
+
+    Raises:
+        TypeError: it is not.
+    """
+    match seq, key, label, payload, tries:
+        case int(), str(), str(), bytes(), int():
+            return Row(seq, key, label, payload, tries)
+    raise TypeError("a row is broken")
+
+
+def _check(connection: sqlite3.Connection, *, thorough: bool) -> None:
+    if thorough:
+        (result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if result != "ok":
+            raise sqlite3.DatabaseError(result)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == 0:
         connection.executescript(_SCHEMA)

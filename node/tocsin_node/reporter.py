@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from ulid import ULID
 
 from tocsin_node.pipeline import Detected
+from tocsin_node.retiming import moment
 from tocsin_shared.events import Clock, Phase, ScoredLabel, SoundDetected
 
 _LOWEST_DBFS, _HIGHEST_DBFS = -200.0, 20.0
@@ -37,13 +38,18 @@ class _Told:
 
     id: str
     onset: datetime
+    onset_mono: float
+    """Monotonic time of the onset, seconds."""
+    clock: Clock
+    """How far the wall clock could be trusted when it told the onset."""
 
 
 class Reporter:
     """Keeps the id and the onset of each detection from its first phase to its last. Not thread-safe.
 
     The wall clock is read once for each detection, together with the monotonic one: when it is set while
-    a sound lasts, onset and offset still stand as far apart as they were.
+    a sound lasts, onset and offset still stand as far apart as they were. Only a clock that was not to be
+    trusted is read again once it is.
     """
 
     def __init__(self, place: Place, times: Times) -> None:
@@ -54,7 +60,7 @@ class Reporter:
     def event(self, detected: Detected, seq: int, *, test: bool = False) -> SoundDetected:
         """The event number ``seq`` for ``detected``; ``test`` says that the node's own test is the cause."""
         change = detected.change
-        told = self._told.setdefault(change.detection, self._begun(detected))
+        told = self._told[change.detection] = self._onset(detected)
         event = SoundDetected(
             id=told.id,
             node=self._place.node,
@@ -67,9 +73,10 @@ class Reporter:
             onset=told.onset,
             offset=_offset(told, detected),
             mono_ns=max(0, round(self._times.mono() * 1e9)),
+            onset_mono_ns=max(0, round(told.onset_mono * 1e9)),
             boot=self._place.boot,
             seq=seq,
-            clock=self._times.trust(),
+            clock=told.clock,
             bundle=self._place.bundle,
             phase=change.phase,
             test=test,
@@ -78,9 +85,14 @@ class Reporter:
             del self._told[change.detection]
         return event
 
-    def _begun(self, detected: Detected) -> _Told:
-        ago = self._times.mono() - detected.onset
-        return _Told(str(ULID()), datetime.fromtimestamp(self._times.wall() - ago, UTC))
+    def _onset(self, detected: Detected) -> _Told:
+        """What was told of this detection before, if a clock told it that is as good as today's."""
+        before, trust = self._told.get(detected.change.detection), self._times.trust()
+        if before is not None and (before.clock is Clock.NTP or trust is not Clock.NTP):
+            return before
+        began = detected.onset if before is None else before.onset_mono
+        onset = moment(self._times.wall() - (self._times.mono() - began))
+        return _Told(str(ULID()) if before is None else before.id, onset, began, trust)
 
 
 def _offset(told: _Told, detected: Detected) -> datetime | None:

@@ -78,6 +78,45 @@ class OutboxSettings:
         minimum=100_000,
         maximum=100_000_000_000,
     )
+    backfill_per_second: float = setting(
+        200.0,
+        "What waited while the hub was away is sent at most this fast; what is heard now goes at once.",
+        minimum=1.0,
+        maximum=100_000.0,
+    )
+
+
+@dataclass(frozen=True)
+class WarningSettings:
+    """How the node itself warns when the hub does not answer."""
+
+    command: tuple[str, ...] = setting(
+        (),
+        "Program and arguments, run with on or off as the last argument, without a shell, when the hub has "
+        "not acknowledged an alarm within 2 s; empty for none.",
+    )
+    gpio_pin: int | None = setting(
+        None,
+        "Pin of a Raspberry Pi, by its BCM number, that is high meanwhile; needs tocsin[gpio].",
+        minimum=0,
+        maximum=27,
+        shown="17",
+    )
+    seconds: float = setting(
+        60.0, "The warning ends after this, or when the hub has answered.", minimum=1.0, maximum=3600.0
+    )
+
+
+@dataclass(frozen=True)
+class WatchdogSettings:
+    """When a node that stands still is taken down."""
+
+    stall_seconds: float = setting(
+        30.0,
+        "A part of the node that makes no headway for so long ends the process, so that it starts anew.",
+        minimum=5.0,
+        maximum=600.0,
+    )
 
 
 @dataclass(frozen=True)
@@ -123,6 +162,8 @@ class NodeSettings:
     model: ModelSettings = table(ModelSettings, "What recognises the sounds.")
     broker: BrokerSettings = table(BrokerSettings, "The MQTT broker through which the hub is reached.")
     outbox: OutboxSettings = table(OutboxSettings, "Where events wait until the hub has stored them.")
+    warning: WarningSettings = table(WarningSettings, "How the node warns when the hub does not answer.")
+    watchdog: WatchdogSettings = table(WatchdogSettings, "When a node that stands still is taken down.")
     selftest: SelftestSettings = table(SelftestSettings, "How the node tests itself.")
 
     @property

@@ -68,6 +68,13 @@ class Troubles:
             self.on_change()
         return bool(over)
 
+    def note(self, kind: TroubleKind, detail: str) -> None:
+        """``kind`` lasts, for the reason ``detail``; or it is over, which is an empty one."""
+        if detail:
+            self.begin(kind, detail)
+        else:
+            self.end(kind)
+
     def open(self) -> tuple[Trouble, ...]:
         """The troubles that last, oldest first."""
         with self._lock:

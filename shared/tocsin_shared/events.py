@@ -34,6 +34,7 @@ Dbfs = Annotated[float, Meta(ge=-200.0, le=20.0)]
 Utc = Annotated[datetime, Meta(tz=True)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Seconds = Annotated[float, Meta(ge=0.0, le=1e6)]
+Days = Annotated[float, Meta(ge=-1e6, le=1e7)]
 Milliseconds = Annotated[float, Meta(ge=-1e12, le=1e12)]
 
 
@@ -140,6 +141,8 @@ class SoundDetected(Message, frozen=True, kw_only=True):
     """``None`` while the sound lasts."""
     mono_ns: Count
     """The node's monotonic clock when the message was made, nanoseconds."""
+    onset_mono_ns: Count | None = None
+    """The same clock at the onset; with it, an onset that a wrong wall clock told can be put right."""
     boot: Token
     seq: Count
     clock: Clock
@@ -230,6 +233,10 @@ class Heartbeat(Message, frozen=True, kw_only=True):
     temperature_celsius: Annotated[float, Meta(ge=-100.0, le=300.0)] | None = None
     throttled: bool | None = None
     clock: Clock = Clock.UNSYNCED
+    own_certificate_days: Days | None = None
+    """Days until the node's own certificate ends; ``None`` without one."""
+    broker_certificate_days: Days | None = None
+    """Days until the broker's certificate ends; ``None`` without TLS or a connection."""
 
 
 class Trouble(Struct, frozen=True, kw_only=True):

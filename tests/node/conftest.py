@@ -18,9 +18,11 @@ KINDS = [("mosquitto", "5"), ("mosquitto", "3.1.1"), ("iotcore", "5"), ("iotcore
 class BrokerProcess:
     """One broker on one port that can be killed and started again; killed, it has saved nothing."""
 
-    def __init__(self, kind: str, protocol: str, folder: Path) -> None:
+    def __init__(self, kind: str, protocol: str, folder: Path, host: str = "127.0.0.1") -> None:
         self.kind = kind
         self.protocol = protocol
+        self.host = host
+        """An address of the loopback network, 127.0.0.0/8; others than .1 for Mosquitto only."""
         self.port = free_port()
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -31,7 +33,7 @@ class BrokerProcess:
         )
         deadline = time.monotonic() + 10.0
         while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.2):
+            with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), 0.2):
                 return
             time.sleep(0.02)
         self.kill()
@@ -46,7 +48,11 @@ class BrokerProcess:
     def _command(self) -> list[str]:
         if self.kind == "mosquitto":
             executable = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-            return mosquitto_command(self._folder, self.port, executable)
+            command = mosquitto_command(self._folder, self.port, executable)
+            config = Path(command[-1])
+            text = config.read_text(encoding="utf-8")
+            config.write_text(text.replace("127.0.0.1", self.host), encoding="utf-8")
+            return command
         return embedded_command(self._folder, self.port, self.protocol)
 
 

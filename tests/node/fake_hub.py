@@ -27,7 +27,7 @@ NODE = "press-1"
 class FakeHub:
     """Hears everything, keeps every message, and acknowledges events unless told not to."""
 
-    def __init__(self, broker: BrokerProcess) -> None:
+    def __init__(self, broker: BrokerProcess, host: str = "127.0.0.1") -> None:
         self.acks = True
         self.messages: list[tuple[str, bytes]] = []
         version = MQTTProtocolVersion.MQTTv5 if broker.protocol == "5" else MQTTProtocolVersion.MQTTv311
@@ -37,7 +37,7 @@ class FakeHub:
         subscribed = threading.Event()
         self.client.on_subscribe = lambda *_: subscribed.set()
         self.client.reconnect_delay_set(1, 1)
-        self.client.connect("127.0.0.1", broker.port, 10)
+        self.client.connect(host, broker.port, 10)
         self.client.loop_start()
         assert subscribed.wait(10.0)
 

@@ -174,6 +174,37 @@ def test_while_the_hub_is_away_nothing_is_repeated_and_on_its_return_everything_
     assert [batch.seqs for batch in sent_now(delivery, rows, 21.0)] == [(1,)]
 
 
+def test_old_rows_go_at_a_bounded_rate_and_live_ones_do_not_wait_for_them() -> None:
+    rows = Rows(*(row(seq, size=10) for seq in range(1, 1001)))
+    delivery = Delivery(late_per_second=100.0)
+    delivery.connected(1000)
+    sent = 0
+    for tick in range(500):
+        now = tick * 0.01
+        if tick == 200:
+            rows.kept.append(row(2000))
+            delivery.made(2000, now)
+        for batch in sent_now(delivery, rows, now):
+            if not batch.late:
+                assert tick == 200
+            sent += batch.late * len(batch.rows)
+            delivery.answered(batch.seqs)
+            rows.kept = [one for one in rows.kept if one.seq not in batch.seqs]
+        assert sent <= BATCH_EVENTS + 100.0 * now + 1e-6
+    assert sent >= 100.0 * 4.9 - BATCH_EVENTS, "and not much slower either"
+    assert 2000 not in {one.seq for one in rows.kept}
+
+
+def test_the_sender_wakes_when_the_next_old_rows_may_go() -> None:
+    rows = Rows(*(row(seq, size=10) for seq in range(1, 1001)))
+    delivery = Delivery(late_per_second=64.0)
+    delivery.connected(1000)
+    assert len(sent_now(delivery, rows, 10.0)) == 1
+    assert delivery.wake_in(10.25) == 0.75
+    assert sent_now(delivery, rows, 10.99) == []
+    assert len(sent_now(delivery, rows, 11.0)) == 1
+
+
 class AnyWeather(RuleBasedStateMachine):
     """Rows are made, lost, answered and refused in any order; in the end, all arrive."""
 

@@ -50,3 +50,15 @@ def test_the_clock_is_trusted_when_the_system_says_so(
     monkeypatch.setattr(health, "_kernel_is_synchronized", lambda: False)
     assert health.clock(tmp_path / "no") is Clock.UNSYNCED
     assert health.clock(file(tmp_path, "")) is Clock.NTP
+
+
+def test_a_clock_before_2020_is_believed_by_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "_kernel_is_synchronized", lambda: True)
+    assert health.clock(file(tmp_path, ""), now=86_400.0) is Clock.UNSYNCED
+    assert health.clock(file(tmp_path, ""), now=1_600_000_000.0) is Clock.NTP
+
+
+def test_this_start_of_the_machine_has_a_name_or_none(tmp_path: Path) -> None:
+    named = file(tmp_path, "0f8fad5b-d9cb-469f-a165-70867728950e\n")
+    assert health.machine_boot(named) == "0f8fad5bd9cb469fa16570867728950e"
+    assert health.machine_boot(tmp_path / "no") == ""

@@ -1,12 +1,15 @@
 """The link against real brokers: nothing is lost, nothing rests on the broker's word."""
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
@@ -18,11 +21,15 @@ import tocsin_node.link
 from tests.node.conftest import BrokerProcess
 from tests.node.events import born, event
 from tests.node.fake_hub import NODE, FakeHub, until
-from tocsin_node.link import Identity, Link
+from tocsin_node.delivery import BATCH_EVENTS
+from tocsin_node.link import Hooks, Identity, Link
 from tocsin_node.outbox import Outbox
+from tocsin_node.outbox_table import OutboxTable, Row
+from tocsin_node.retiming import corrected
 from tocsin_shared.broker import BrokerSettings
 from tocsin_shared.codec import decode, encode
 from tocsin_shared.events import (
+    Clock,
     HubPresence,
     NodeBorn,
     NodeConnection,
@@ -31,17 +38,18 @@ from tocsin_shared.events import (
 )
 from tocsin_shared.topics import HUB_STATE
 
+log = logging.getLogger("tocsin.tests.link")
 pytestmark = [pytest.mark.slow, pytest.mark.broker]
 
 
 class Node:
     """An outbox and its link, with both loops running."""
 
-    def __init__(self, port: int, protocol: str, folder: Path) -> None:
-        self.outbox = Outbox(folder / "outbox.sqlite", 10_000_000)
+    def __init__(self, port: int, protocol: str, folder: Path, host: str = "127.0.0.1", **more: Any) -> None:
+        self.outbox = Outbox(folder / "outbox.sqlite", 1_000_000_000)
         self.outbox.open()
-        settings = BrokerSettings(port=port, protocol=protocol, keepalive_seconds=5)
-        self.link = Link(settings, Identity(NODE, "b1"), self.outbox, born, chance=lambda: 0.0)
+        settings = BrokerSettings(host=host, port=port, protocol=protocol, keepalive_seconds=5)
+        self.link = Link(settings, Identity(NODE, "b1"), self.outbox, born, chance=lambda: 0.0, **more)
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self.link.run_network, args=(self._stop,), name="link"),
@@ -65,8 +73,8 @@ class Node:
 
 
 @contextmanager
-def node(broker: BrokerProcess, folder: Path) -> Iterator[Node]:
-    made = Node(broker.port, broker.protocol, folder)
+def node(broker: BrokerProcess, folder: Path, host: str = "127.0.0.1", **more: Any) -> Iterator[Node]:
+    made = Node(broker.port, broker.protocol, folder, host, **more)
     try:
         yield made
     finally:
@@ -316,3 +324,138 @@ def test_what_the_log_says_about_a_commit_can_be_found_again(
         kept = one.tell()
         until(emptied(one))
     assert f"committed id={kept.id} seq={kept.seq}" in caplog.text
+
+
+MOSQUITTO = pytest.mark.parametrize("broker", [("mosquitto", "5")], indirect=True, ids="-".join)
+
+
+@MOSQUITTO
+def test_a_hundred_thousand_old_events_drain_at_a_bounded_rate_and_live_alarms_pass_them(
+    broker: BrokerProcess, hub: FakeHub, tmp_path: Path
+) -> None:
+    queued, per_second, alarms = 100_000, 10_000.0, 5
+    table = OutboxTable.open(tmp_path / "outbox.sqlite")
+    old = (event(seq, "dog_bark") for seq in range(1, queued + 1))
+    with table.transaction():
+        table.insert(Row(one.seq, one.id, one.label, encode(one)) for one in old)
+    table.close()
+    with node(broker, tmp_path, late_per_second=per_second) as one:
+        until(lambda: hub.payloads("bf"), 30.0)
+        began, delays = time.monotonic(), []
+        for _ in range(alarms):
+            made = time.monotonic()
+            kept = one.tell("smoke_alarm")
+            until(lambda seq=kept.seq: seq in {live.seq for live in hub.live()})  # type: ignore[misc]
+            delays.append(time.monotonic() - made)
+            time.sleep(0.2)
+        assert one.outbox.depth().waiting > queued // 4, "the alarms did not wait for the old events"
+        while len(hub.payloads("bf")) < queued // BATCH_EVENTS:
+            assert time.monotonic() - began < 120.0
+            time.sleep(0.25)
+        until(emptied(one), 30.0)
+        took = time.monotonic() - began
+    assert hub.seqs() == set(range(1, queued + alarms + 1))
+    log.info("drained in %.1f s; live alarms after %s s", took, [round(delay, 3) for delay in delays])
+    assert took > 0.9 * queued / per_second
+    assert max(delays) < 2.0
+
+
+@MOSQUITTO
+def test_while_the_disk_refuses_alarms_still_go_out_at_once(
+    broker: BrokerProcess, hub: FakeHub, tmp_path: Path
+) -> None:
+    with node(broker, tmp_path) as one:
+        until(lambda: one.link.connected)
+        one.outbox._disk._connection.execute("PRAGMA query_only = 1")  # type: ignore[union-attr]
+        hub.acks = False
+        kept = one.tell("smoke_alarm")
+        until(lambda: [live.id for live in hub.live()] == [kept.id])
+        assert one.outbox.depth().waiting == 1, "and it waits for the hub's word in memory"
+        hub.commit([kept])
+        until(emptied(one))
+
+
+@MOSQUITTO
+def test_a_broker_that_moved_to_another_address_is_found_by_its_name(
+    broker: BrokerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses, real = {"broker.site": "127.0.0.1"}, socket.getaddrinfo
+
+    def resolve(host: Any, *rest: Any, **more: Any) -> Any:
+        return real(addresses.get(host, host), *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with node(broker, tmp_path, "broker.site") as one:
+        until(lambda: one.link.connected)
+        broker.kill()
+        until(lambda: not one.link.connected)
+        kept = one.tell()
+        (tmp_path / "moved").mkdir()
+        moved = BrokerProcess("mosquitto", "5", tmp_path / "moved", "127.0.0.2")
+        moved.port = broker.port
+        moved.start()
+        addresses["broker.site"] = "127.0.0.2"
+        hub = FakeHub(moved, "127.0.0.2")
+        until(emptied(one), 30.0)
+        assert hub.seqs() == {kept.seq}
+    hub.stop()
+    moved.kill()
+
+
+@MOSQUITTO
+def test_a_row_that_this_version_cannot_read_is_set_aside_and_holds_nothing_up(
+    broker: BrokerProcess, hub: FakeHub, tmp_path: Path
+) -> None:
+    outbox = Outbox(tmp_path / "outbox.sqlite", 10_000_000)
+    outbox.open()
+    outbox.add(event)
+    bad = outbox.add(event)
+    outbox.add(event)
+    outbox._disk._connection.execute("UPDATE outbox SET payload = x'7b' WHERE seq = ?", (bad.seq,))  # type: ignore[union-attr]
+    outbox.close()
+    with node(broker, tmp_path) as one:
+        until(emptied(one))
+        assert hub.seqs() == {1, 3}
+        assert one.outbox.depth().dead == 1
+
+
+@MOSQUITTO
+def test_what_waits_in_the_outbox_gets_its_true_time_once_the_clock_is_set(
+    broker: BrokerProcess, tmp_path: Path
+) -> None:
+    """A board without a clock heard an alarm in 1970; when it is sent, the network has set the clock."""
+    wrong = event(1).onset.replace(year=1970)
+
+    def unset(seq: int) -> SoundDetected:
+        made = msgspec.structs.replace(event(seq, "smoke_alarm"), onset=wrong, clock=Clock.UNSYNCED)
+        return msgspec.structs.replace(made, onset_mono_ns=60 * 10**9)
+
+    wall_minus_mono = event(1).onset.timestamp() - 60.0
+    hooks = Hooks(retimed=lambda one: corrected(one, "b1", wall_minus_mono))
+    outbox = Outbox(tmp_path / "outbox.sqlite", 10_000_000)
+    outbox.open()
+    outbox.add(unset)
+    outbox.close()
+    hub = FakeHub(broker)
+    with node(broker, tmp_path, hooks=hooks) as one:
+        until(emptied(one))
+        live = one.outbox.add(unset)
+        one.link.announce(live.seq)
+        until(emptied(one))
+        told = hub.late() + hub.live()
+        assert [each.seq for each in told] == [1, 2]
+        assert {(each.onset, each.clock) for each in told} == {(event(1).onset, Clock.NTP)}
+    hub.stop()
+
+
+@MOSQUITTO
+def test_who_takes_part_is_told_of_commits_and_of_the_headway_of_both_threads(
+    broker: BrokerProcess, hub: FakeHub, tmp_path: Path
+) -> None:
+    heard: list[str] = []
+    beats: set[str] = set()
+    hooks = Hooks(committed=heard.extend, beat=lambda thread, _pause: beats.add(thread))
+    with node(broker, tmp_path, hooks=hooks) as one:
+        kept = one.tell()
+        until(lambda: heard == [kept.id])
+        until(lambda: beats == {"link", "sender"})

@@ -1,6 +1,8 @@
 """Nothing is lost: what the outbox keeps through full disks, broken files and the death of its process."""
 
 import contextlib
+import random
+import re
 import resource
 import signal
 import sqlite3
@@ -10,14 +12,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+import tocsin_node.outbox
 from tests.node.events import event
 from tocsin_node.outbox import MAX_TRIES, SPARE_ROWS, Outbox
-from tocsin_node.outbox_table import Counts
+from tocsin_node.outbox_table import Counts, Row
 from tocsin_shared.codec import decode
 from tocsin_shared.errors import DecodeError, SettingsError
-from tocsin_shared.events import EventRef, SoundDetected
+from tocsin_shared.events import EventRef, ScoredLabel, SoundDetected, TroubleKind
 
 
 def opened(path: Path, max_bytes: int = 10_000_000) -> Outbox:
@@ -265,6 +269,184 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, place: str) -> 
     (tmp_path / "folder").mkdir()
     with pytest.raises(SettingsError, match=r"outbox\.path"):
         opened(tmp_path / place)
+
+
+def test_what_can_still_be_read_of_a_broken_database_is_saved(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A few bad pages in the middle, as a worn memory card gives them, cost the rows there and no others."""
+    outbox = opened(path)
+    kept = [outbox.add(lambda seq: event(seq, "dog_bark")) for _ in range(200)]
+    alarm = outbox.add(event)
+    outbox.acknowledge([ref(kept[0])])
+    outbox.close()
+    pages = path.stat().st_size // 4096
+    with path.open("r+b") as file:
+        file.seek(4096 * (pages // 2))
+        file.write(b"\xa5" * 4096 * 3)
+    again = opened(path)
+    saved = {row.seq: row.id for row in again.waiting(1000)}
+    assert saved.items() <= {one.seq: one.id for one in [*kept, alarm]}.items()
+    assert 1 not in saved
+    assert {2, alarm.seq} <= saved.keys(), "from both ends"
+    assert len(saved) > 100
+    assert f"{len(saved)} events were saved" in caplog.text
+    assert again.add(event).seq == alarm.seq + 1
+    again.close()
+    assert len(list(path.parent.glob("outbox.sqlite.broken-*"))) >= 1
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_however_a_database_is_broken_the_outbox_goes_on(path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    outbox = opened(path)
+    for _ in range(30):
+        outbox.add(event)
+    outbox.close()
+    content = bytearray(path.read_bytes())
+    for _ in range(chance.choice([1, 20, 2000])):
+        content[chance.randrange(len(content))] = chance.randrange(256)
+    path.write_bytes(content[: chance.choice([len(content), len(content) // 2, 4096])])
+    again = opened(path)
+    fresh = again.add(event)
+    assert fresh.id in {row.id for row in again.waiting(1000)}
+    assert again.acknowledge([ref(fresh)]) == [fresh.seq]
+    again.close()
+
+
+class Told:
+    """What was told of troubles, in the order of the telling."""
+
+    def __init__(self) -> None:
+        self.all: list[tuple[TroubleKind, str]] = []
+
+    def __call__(self, kind: TroubleKind, detail: str) -> None:
+        self.all.append((kind, detail))
+
+    def kinds(self) -> list[tuple[str, bool]]:
+        """Each kind, and whether it began."""
+        return [(str(kind), bool(detail)) for kind, detail in self.all]
+
+
+def test_a_full_disk_is_told_as_a_trouble_that_ends_when_the_disk_works_again(path: Path) -> None:
+    told = Told()
+    outbox = Outbox(path, 10_000_000, told)
+    outbox.open()
+    outbox.add(event)
+    with disk_full(path):
+        fill(outbox, path)
+        outbox.settle()
+        assert told.kinds() == [("disk", True)]
+        assert outbox.only_in_memory > 0
+    outbox.settle()
+    assert outbox.only_in_memory == 0
+    assert told.kinds() == [("disk", True), ("disk", False)]
+    assert "events are kept in memory only" in told.all[0][1]
+    outbox.close()
+
+
+def test_a_disk_that_only_failed_to_be_read_is_looked_at_again(path: Path) -> None:
+    """Nothing waits to be brought to it, and the trouble ends all the same."""
+    told = Told()
+    outbox = Outbox(path, 10_000_000, told)
+    outbox.open()
+    outbox._refused(sqlite3.OperationalError("disk I/O error"))
+    outbox.settle()
+    assert told.kinds() == [("disk", True), ("disk", False)]
+    outbox.close()
+
+
+def test_a_disk_that_is_away_at_the_start_and_comes_later_gets_what_was_kept_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tocsin_node.outbox, "_REOPEN_SECONDS", 0.0)
+    away, path = tmp_path / "stick", tmp_path / "outbox.sqlite"
+    path.symlink_to(away / "outbox.sqlite")
+    told = Told()
+    outbox = Outbox(path, 10_000_000, told)
+    outbox.open()
+    kept = [outbox.add(event) for _ in range(3)]
+    assert [row.id for row in outbox.waiting(9)] == [one.id for one in kept]
+    assert told.kinds() == [("disk", True)]
+    away.mkdir()
+    outbox.settle()
+    assert told.kinds() == [("disk", True), ("disk", False)]
+    outbox.close()
+    with contextlib.closing(sqlite3.connect(away / "outbox.sqlite")) as other:
+        assert other.execute("SELECT seq, id FROM outbox ORDER BY seq").fetchall() == [
+            (one.seq, one.id) for one in kept
+        ]
+
+
+def test_a_disk_that_refuses_for_long_is_opened_anew(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a stick that was pulled out and put back: the old connection never works again."""
+    monkeypatch.setattr(tocsin_node.outbox, "_RENEW_SECONDS", 0.0)
+    dead = outbox._disk
+    dead._connection.execute("PRAGMA query_only = 1")  # type: ignore[union-attr]
+    kept = outbox.add(event)
+    outbox.settle()
+    assert outbox._disk is not dead
+    assert [row.seq for row in outbox._disk.waiting(9)] == [kept.seq]  # type: ignore[union-attr]
+
+
+def test_a_broken_database_is_kept_under_its_date_and_told_as_a_trouble(path: Path) -> None:
+    path.write_bytes(b"this is a text file, not a database" * 50)
+    told = Told()
+    outbox = Outbox(path, 10_000_000, told)
+    outbox.open()
+    outbox.close()
+    (aside,) = path.parent.glob("outbox.sqlite.broken-*")
+    assert re.fullmatch(r"outbox\.sqlite\.broken-\d{8}T\d{6}-\d{9}", aside.name)
+    ((kind, detail),) = told.all
+    assert kind is TroubleKind.OUTBOX_CORRUPT
+    assert aside.name in detail[:120], "a trouble's detail is cut to 120 letters"
+
+
+def test_a_full_outbox_is_told_until_it_has_room_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tocsin_node.outbox, "_DROP_ROWS", 4)
+    told = Told()
+    outbox = Outbox(path, 100_000, told)
+    outbox.open()
+    for _ in range(300):
+        outbox.add(lambda seq: event(seq, "dog_bark"))
+    assert told.kinds() == [("outbox_full", True)]
+    assert outbox.depth().dropped > 0
+    while rows := outbox.waiting(50):
+        outbox.acknowledge([EventRef(row.id, row.seq) for row in rows])
+    outbox.settle()
+    assert told.kinds() == [("outbox_full", True), ("outbox_full", False)]
+    outbox.close()
+
+
+def test_an_event_larger_than_the_wire_bears_is_refused_before_it_is_kept(outbox: Outbox) -> None:
+    def too_large(seq: int) -> SoundDetected:
+        top = tuple(ScoredLabel("x" * 64, 0.5) for _ in range(400))
+        return msgspec.structs.replace(event(seq), top=top)
+
+    with pytest.raises(DecodeError):
+        outbox.add(too_large)
+    assert outbox.depth() == Counts(0, 0, 0)
+
+
+def test_the_newest_rows_are_found_quickly_behind_any_number_of_old_ones(outbox: Outbox) -> None:
+    """By the rows' own numbers: the index of the order would be read from its severest row on."""
+    disk = outbox._disk
+    with disk.transaction():  # type: ignore[union-attr]
+        disk.insert(Row(seq, f"id-{seq}", "siren", b"{}") for seq in range(1, 5001))  # type: ignore[union-attr]
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    disk._connection.set_progress_handler(count, 1)  # type: ignore[union-attr]
+    assert [row.seq for row in outbox.waiting(20, after=4998)] == [4999, 5000]
+    newest, steps = steps, 0
+    assert [row.seq for row in outbox.waiting(2)] == [1, 2]
+    oldest = steps
+    disk._connection.set_progress_handler(None, 1)  # type: ignore[union-attr]
+    assert newest < 1000
+    assert oldest < 1000
 
 
 ADDER = """

@@ -19,6 +19,7 @@ class Watch:
     def __init__(self) -> None:
         self.wall_seconds = START.timestamp()
         self.mono_seconds = 1000.0
+        self.trust = Clock.NTP
 
     def wait(self, seconds: float) -> None:
         self.wall_seconds += seconds
@@ -32,7 +33,7 @@ def watch() -> Watch:
 
 @pytest.fixture
 def reporter(watch: Watch) -> Reporter:
-    times = Times(lambda: watch.wall_seconds, lambda: watch.mono_seconds, lambda: Clock.NTP)
+    times = Times(lambda: watch.wall_seconds, lambda: watch.mono_seconds, lambda: watch.trust)
     return Reporter(Place("press-1", "hall", "b1", "sentry-0.1.0+full-int8"), times)
 
 
@@ -88,3 +89,29 @@ def test_a_sound_never_ends_before_it_began(reporter: Reporter) -> None:
 )
 def test_levels_keep_to_the_limits_of_the_wire(level: float | None, told: float | None) -> None:
     assert told_level(level) == told
+
+
+def test_an_onset_that_a_wrong_clock_told_is_put_right_while_the_sound_lasts(
+    reporter: Reporter, watch: Watch
+) -> None:
+    watch.wall_seconds, watch.trust = 40.0, Clock.UNSYNCED
+    first = reporter.event(detected(Phase.ONSET), 1)
+    assert (first.clock, first.onset) == (Clock.UNSYNCED, datetime(1970, 1, 1, 0, 0, 38, 500_000, tzinfo=UTC))
+    watch.wait(5.0)
+    watch.wall_seconds = START.timestamp()
+    still = reporter.event(detected(Phase.UPDATE), 2)
+    assert (still.clock, still.onset) == (Clock.UNSYNCED, first.onset), "nobody vouches for the clock yet"
+    watch.trust = Clock.NTP
+    later = reporter.event(detected(Phase.UPDATE), 3)
+    watch.trust = Clock.UNSYNCED
+    last = reporter.event(detected(Phase.OFFSET, offset=1001.5), 4)
+    assert first.id == later.id == last.id
+    assert (later.clock, later.onset) == (Clock.NTP, START - timedelta(seconds=6.5))
+    assert (last.clock, last.onset) == (Clock.NTP, later.onset)
+    assert last.offset == later.onset + timedelta(seconds=3.0)
+    assert {event.onset_mono_ns for event in (first, still, later, last)} == {998_500_000_000}
+
+
+def test_a_time_before_1970_is_told_as_1970_which_the_hub_can_show(reporter: Reporter, watch: Watch) -> None:
+    watch.wall_seconds, watch.trust = 0.5, Clock.UNSYNCED
+    assert reporter.event(detected(Phase.ONSET), 1).onset == datetime(1970, 1, 1, tzinfo=UTC)
