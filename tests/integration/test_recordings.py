@@ -36,10 +36,24 @@ ALARMS = {label for label, severity in SEVERITIES.items() if severity is Severit
 @pytest.mark.slow
 @pytest.mark.corpus
 def test_sirens_never_learned_from_are_heard(corpus: Path) -> None:
-    """Of the eight sirens of ESC-50's fold 4, which no training saw, most are told; see the card."""
-    found = heard(clips(corpus, "esc50_union", "siren", "fold4"))
+    """Of the 99 sirens of two folds that no training saw, more than half are told; see the card."""
+    sirens = clips(corpus, "esc50_union", "siren", "fold4") + clips(corpus, "us8k_part", "siren", "fold2;")
+    found = heard(sirens)
+    assert len(found) == 99
+    assert sum(bool(SIRENS & labels) for labels in found.values()) >= 50
+
+
+@pytest.mark.slow
+@pytest.mark.corpus
+@pytest.mark.parametrize(
+    ("recorded", "label"),
+    [("dog", "dog_bark"), ("crying_baby", "crying"), ("chainsaw", "chainsaw_or_power_tool")],
+)
+def test_what_the_card_calls_well_heard_is_heard(corpus: Path, recorded: str, label: str) -> None:
+    """Of eight recordings that no training saw, at most one is missed."""
+    found = heard(clips(corpus, "esc50_union", recorded, "fold4"))
     assert len(found) == 8
-    assert sum(bool(SIRENS & labels) for labels in found.values()) >= 6
+    assert sum(label in labels for labels in found.values()) >= 7
 
 
 @pytest.mark.slow
