@@ -16,12 +16,20 @@ def load_bundle(bundle: str, variant: str = "", threads: int = 1) -> Classifier:
         BundleError: there is none, it is damaged, or it needs a newer node.
         UnavailableError: no interpreter is installed.
     """
-    folder = Path(bundle) if is_path(bundle) else shipped_bundle(bundle)
-    classifier = Classifier.load(folder, variant or None, threads)
+    classifier = Classifier.load(bundle_folder(bundle), variant or None, threads)
     needed, present = classifier.manifest.min_node, version("tocsin")
     if _release(needed) > _release(present):
         raise BundleError(f"{classifier.name} needs node {needed} or newer, but this is {present}")
     return classifier
+
+
+def bundle_folder(bundle: str) -> Path:
+    """The folder of ``bundle``, a shipped name or a path.
+
+    Raises:
+        BundleError: nothing of that name was shipped.
+    """
+    return Path(bundle) if is_path(bundle) else shipped_bundle(bundle)
 
 
 def _release(text: str) -> tuple[int, ...]:

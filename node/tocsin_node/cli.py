@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -17,6 +18,8 @@ def main(argv: list[str]) -> int:
         TocsinError: what the command needs cannot be used; the text is fit for the user.
     """
     arguments = _parser().parse_args(argv)
+    # A hop's matrix is small: a second thread of OpenBLAS only waits for it, and burns a core while it waits.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     status: int = arguments.run(arguments)
     return status
 
@@ -29,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_listen(commands)
     _add_run(commands)
     _add_config(commands)
+    _add_bench(commands)
     return parser
 
 
@@ -62,6 +66,20 @@ def _add_config(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     example.set_defaults(run=_config_example)
 
 
+def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    bench = commands.add_parser(
+        "bench",
+        help="measure what listening costs on this machine",
+        description="Times features and network for every variant, and a whole node, and recommends a "
+        "variant and a hop. Where librosa is installed its mel spectrogram is timed beside.",
+    )
+    bench.add_argument("--bundle", default="sentry", metavar="DIR", help="bundle folder, or a shipped name")
+    bench.add_argument("--seconds", type=_seconds, default=20.0, metavar="N", help="whole node; default 20")
+    bench.add_argument("--yamnet", type=Path, metavar="FILE", help="YAMNet as TFLite, to compare with")
+    bench.add_argument("--json", action="store_true", help="one JSON object")
+    bench.set_defaults(run=_bench)
+
+
 def _hop(text: str) -> float:
     try:
         seconds = float(text)
@@ -69,6 +87,16 @@ def _hop(text: str) -> float:
         seconds = 0.0
     if not 0.1 <= seconds <= 2.0:
         raise argparse.ArgumentTypeError(f"must be 0.1 to 2 seconds, not {text!r}")
+    return seconds
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 1.0 <= seconds <= 86_400.0:
+        raise argparse.ArgumentTypeError(f"must be 1 to 86400 seconds, not {text!r}")
     return seconds
 
 
@@ -89,6 +117,12 @@ def _listen(arguments: argparse.Namespace) -> int:
             json=arguments.json,
         )
     )
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from tocsin_node.bench import Request, bench  # noqa: PLC0415  # see _listen
+
+    return bench(Request(arguments.bundle, arguments.seconds, arguments.yamnet, arguments.json))
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -154,7 +154,7 @@ def preferred_variant(manifest: Manifest) -> VariantSpec:
 
 
 def _interpreter(content: bytes, path: Path, threads: int) -> tuple[Any, str]:
-    kind, runtime = _runtime()
+    kind, runtime = interpreter_class()
     try:
         interpreter = kind(model_content=content, num_threads=threads)
         interpreter.allocate_tensors()
@@ -167,7 +167,12 @@ def _interpreter(content: bytes, path: Path, threads: int) -> tuple[Any, str]:
     return interpreter, runtime
 
 
-def _runtime() -> tuple[Any, str]:
+def interpreter_class() -> tuple[Any, str]:
+    """The class of the interpreter that is installed, and its name with its version.
+
+    Raises:
+        UnavailableError: none is.
+    """
     for package, module in _RUNTIMES:
         try:
             return importlib.import_module(module).Interpreter, f"{package} {version(package)}"
