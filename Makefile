@@ -3,8 +3,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 ARGS ?=
+# The forerunner of the interpreter, tflite-runtime, has its last wheels for Python 3.11 and numpy 1.
+OLD := .venv-tflite
+SECONDS ?= 3600
 
-.PHONY: demo dev check test lint format packages clean
+.PHONY: demo dev check test soak lint format packages clean
 
 demo: $(VENV)/.demo  ## an alarm, from sound to screen; ARGS="--help" shows the choices
 	$(BIN)/tocsin demo $(ARGS)
@@ -18,12 +21,15 @@ check: $(VENV)/.dev  ## style, types, contracts and the fast tests: under a minu
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -m "not slow"
 
-test: packages $(VENV)/.dev  ## everything, with real broker, browser and sound
+test: packages $(VENV)/.dev $(OLD)/.ready  ## everything, with real broker, browser and sound
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest
+
+soak: packages $(VENV)/.dev  ## SECONDS of a site that runs: nothing lost, nothing leaked, no growth
+	TOCSIN_SOAK_SECONDS=$(SECONDS) $(BIN)/pytest -q -s tests/integration/test_soak.py --timeout 0
 
 format: $(VENV)/.dev  ## lay the code out
 	$(BIN)/ruff check --fix .
@@ -33,7 +39,7 @@ packages:  ## what the tests need from Debian
 	tests/install-packages
 
 clean:  ## forget the environment and all caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(OLD) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -46,3 +52,9 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install -c constraints.txt -e ".[dev]"
 	touch $@ $(VENV)/.demo
+
+$(OLD)/.ready: pyproject.toml
+	@command -v python3.11 >/dev/null || { echo "the tests of tflite-runtime need python3.11" >&2; exit 1; }
+	python3.11 -m venv $(OLD)
+	$(OLD)/bin/python -m pip --disable-pip-version-check -q install -e ".[node-tflite]" hypothesis pytest pytest-timeout
+	touch $@

@@ -30,8 +30,10 @@ from tocsin_node.beats import Beats
 from tocsin_node.bundle import load_bundle
 from tocsin_node.capture import Source, open_source
 from tocsin_node.earwatch import EarWatch
+from tocsin_node.home_assistant import discovery
 from tocsin_node.lamp import LocalWarning, lamps
 from tocsin_node.link import Hooks, Identity, Link
+from tocsin_node.metrics import exposition, write_metrics
 from tocsin_node.outbox import Outbox
 from tocsin_node.pipeline import Detected, Pipeline, Sound
 from tocsin_node.reporter import Place, Reporter, Times, told_level
@@ -100,6 +102,9 @@ class Agent:
         self._link = self._made_link()
         self._supervisor = Notifier()
         self._watchdog = Watchdog(self._beats, self._supervisor, self._status, self._stalled)
+        if settings.home_assistant.discovery:
+            told, prefix = classifier.manifest.labels, settings.home_assistant.prefix
+            self._link.beside = lambda session: discovery(self._born(session), told, prefix)
         self._selftest = _selftest(settings, classifier, troubles)
         self._link.on_stored = self._selftest.committed
         self._link.on_command = lambda _selftest: self._selftest.request()
@@ -315,10 +320,19 @@ class Agent:
             if self._troubles_due.is_set():
                 self._troubles_due.clear()
                 self._link.send_troubles(self._troubles.message(self._settings.node, self._boot))
-            self._link.send_heartbeat(self._heartbeat())
+            beat = self._heartbeat()
+            self._link.send_heartbeat(beat)
+            self._write_metrics(beat)
             self._outbox.settle()
             self._beat.wait(self._settings.heartbeat_seconds)
             self._beat.clear()
+
+    def _write_metrics(self, beat: Heartbeat) -> None:
+        path = self._settings.metrics.textfile
+        if path is not None:
+            known = self._troubles.message(self._settings.node, self._boot).troubles
+            open_now = sum(trouble.until is None for trouble in known)
+            write_metrics(path, exposition(beat, connected=self._link.connected, troubles=open_now))
 
     def _heartbeat(self) -> Heartbeat:
         vitals = self._pipeline.vitals()

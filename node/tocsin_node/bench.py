@@ -288,4 +288,6 @@ def _lines(found: dict[str, Any]) -> Sequence[str]:
 
 
 def _text(timing: dict[str, float]) -> str:
-    return f"median {timing['median_ms']:.2f} ms, p95 {timing['p95_ms']:.2f} ms, CPU {timing['cpu_ms']:.2f} ms"
+    return (
+        f"median {timing['median_ms']:.2f} ms, p95 {timing['p95_ms']:.2f} ms, CPU {timing['cpu_ms']:.2f} ms"
+    )

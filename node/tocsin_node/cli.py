@@ -33,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_config(commands)
     _add_bench(commands)
+    _add_doctor(commands)
     return parser
 
 
@@ -80,6 +81,17 @@ def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     bench.set_defaults(run=_bench)
 
 
+def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        help="say what is wrong on this machine, and how to mend it",
+        description="Looks at sound, clock, link, disk, model and heat; exit status 1 if one is wrong.",
+    )
+    doctor.add_argument("--config", type=Path, metavar="FILE", help="settings, node.toml; else the defaults")
+    doctor.add_argument("--json", action="store_true", help="one JSON array")
+    doctor.set_defaults(run=_doctor)
+
+
 def _hop(text: str) -> float:
     try:
         seconds = float(text)
@@ -123,6 +135,14 @@ def _bench(arguments: argparse.Namespace) -> int:
     from tocsin_node.bench import Request, bench  # noqa: PLC0415  # see _listen
 
     return bench(Request(arguments.bundle, arguments.seconds, arguments.yamnet, arguments.json))
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from tocsin_node.doctor import doctor  # noqa: PLC0415  # see _listen
+
+    config = arguments.config
+    read = settings.NodeSettings(node="doctor") if config is None else settings.load(config)
+    return doctor(read, as_json=arguments.json)
 
 
 def _run(arguments: argparse.Namespace) -> int:

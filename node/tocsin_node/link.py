@@ -23,6 +23,7 @@ from paho.mqtt import client as mqtt
 from paho.mqtt.reasoncodes import ReasonCode
 
 from tocsin_node.delivery import Batch, Delivery
+from tocsin_node.home_assistant import Retained
 from tocsin_node.outbox import Outbox
 from tocsin_node.outbox_table import Row
 from tocsin_node.tls import CertificateWatch
@@ -133,6 +134,8 @@ class Link:
         """Called with the ids of the detections that the hub has; must not wait."""
         self.on_command: Callable[[str], None] = lambda _operation: None
         """Called with the operation that somebody asks for; must not wait."""
+        self.beside: Callable[[int], Iterable[Retained]] = lambda _session: ()
+        """What others than the hub are told at each connection, by its number; must not wait."""
 
     @property
     def connected(self) -> bool:
@@ -292,6 +295,8 @@ class Link:
             self._topic("conn"), self._presence(Presence.ONLINE, self._session), qos=1, retain=True
         )
         client.publish(self._topic("birth"), self._birth(), qos=1)
+        for one in self.beside(self._session):
+            client.publish(one.topic, one.payload, qos=1, retain=True)
         log.info(
             "connected to %s session=%d session_present=%s",
             self._address,

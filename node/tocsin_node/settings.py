@@ -138,6 +138,36 @@ class SelftestSettings:
 
 
 @dataclass(frozen=True)
+class MetricsSettings:
+    """What Prometheus is told."""
+
+    textfile: Path | None = setting(
+        None,
+        "File for node_exporter's textfile collector, written with each heartbeat; its name ends in .prom.",
+        shown='"/var/lib/prometheus/node-exporter/tocsin.prom"',
+    )
+
+    def __post_init__(self) -> None:
+        if self.textfile is not None and self.textfile.suffix != ".prom":
+            raise ValueError("textfile must end in .prom, or node_exporter leaves it out")
+
+
+@dataclass(frozen=True)
+class HomeAssistantSettings:
+    """Whether Home Assistant finds the node by itself."""
+
+    discovery: bool = setting(
+        False,
+        "Home Assistant, on the same broker, shows the node: one sensor for each sound, and its health.",
+    )
+    prefix: str = setting(
+        "homeassistant",
+        "Home Assistant's discovery prefix, as it stands in its own settings.",
+        pattern=r"[A-Za-z0-9_-]{1,64}",
+    )
+
+
+@dataclass(frozen=True)
 class NodeSettings:
     """All settings of a node."""
 
@@ -165,6 +195,10 @@ class NodeSettings:
     warning: WarningSettings = table(WarningSettings, "How the node warns when the hub does not answer.")
     watchdog: WatchdogSettings = table(WatchdogSettings, "When a node that stands still is taken down.")
     selftest: SelftestSettings = table(SelftestSettings, "How the node tests itself.")
+    metrics: MetricsSettings = table(MetricsSettings, "What Prometheus is told.")
+    home_assistant: HomeAssistantSettings = table(
+        HomeAssistantSettings, "Whether Home Assistant finds the node by itself."
+    )
 
     @property
     def room_name(self) -> str:
