@@ -56,7 +56,7 @@ BORN = NodeBorn(
 TOPIC = vol.All(str, vol.Length(min=1), vol.Match(r"^[^#+\0]+$"))
 TEMPLATE = vol.All(str, lambda text: SandboxedEnvironment(autoescape=True).parse(text) and text)
 COUNT = vol.All(int, vol.Range(min=0))
-COMMON = {
+COMMON: dict[Any, Any] = {
     vol.Required("unique_id"): str,
     vol.Required("state_topic"): TOPIC,
     vol.Required("origin"): {vol.Required("name"): str, "sw_version": str, "support_url": vol.Url()},

@@ -1,4 +1,4 @@
-"""Scores of every variant of the shipped bundle for its golden clips, as JSON: run by any interpreter's Python.
+"""Scores of every variant of the shipped bundle for its golden clips, as JSON, with any interpreter.
 
 Nothing but what a node has is imported, so that an environment with the forerunner can run it.
 """
