@@ -28,8 +28,8 @@ TESTS = (
 )
 
 LEFT_OUT = "not random_bytes_behind and not truncated_model and not help_answers"
-"""The forerunner does not verify a file before it runs it: bytes whose hash agrees, but that are no model, end
-its process. How soon ``--help`` answers has nothing to do with the interpreter."""
+"""The forerunner does not verify a file before it runs it: bytes whose hash agrees, but that are no model,
+end its process. How soon ``--help`` answers has nothing to do with the interpreter."""
 
 
 @pytest.fixture(name="forerunner", scope="module")
