@@ -8,15 +8,13 @@ Features of a bundle are not used: they are clipped where sound is loud, and an 
 where a rhythm must not be lost. One short transform for each 20 ms is what is paid for that.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from tocsin_shared.features import Samples, hann
-from tocsin_shared.rhythm import PATTERNS, Match, Pattern, Pulse, match, strongest
-from tocsin_shared.events import Rhythm
+from tocsin_shared.rhythm import T3, T4, Match, Pattern, Pulse, match, strongest
 
 FRAME_SECONDS = 0.02
 """Length of a frame; frames do not overlap."""
@@ -53,117 +51,126 @@ class _Cut:
 
 
 _CUTS = (
-    _Cut(PATTERNS[0], 5, 8.0, 0.85, 0.30, 8.0, 0.0, 0.0, 0.11),
-    _Cut(PATTERNS[1], 2, 7.0, 0.97, 0.50, 9.0, 0.2, 0.5, 0.03),
+    _Cut(
+        T3,
+        smooth_frames=5,
+        loud_seconds=8.0,
+        loud_share=0.85,
+        quiet_share=0.30,
+        below_loud_db=8.0,
+        trend_seconds=0.0,
+        trend_db=0.0,
+        shortest=0.11,
+    ),
+    _Cut(
+        T4,
+        smooth_frames=2,
+        loud_seconds=7.0,
+        loud_share=0.97,
+        quiet_share=0.50,
+        below_loud_db=9.0,
+        trend_seconds=0.2,
+        trend_db=0.5,
+        shortest=0.03,
+    ),
 )
 
 
 def alarm_bands(sample_rate_hz: int) -> list[tuple[int, int]]:
-    """First and last bin (exclusive) of every band, bins of 50 Hz."""
-    low = [(start, start + 3) for start in range(9, 21, 3)]
-    horn = [(start, start + 3) for start in range(30, 54, 3)]
-    piezo = [(start, start + 3) for start in range(56, 74, 3)]
-    return [band for band in low + horn + piezo if band[1] * 50 <= sample_rate_hz / 2]
+    """First and last bin (exclusive) of every band that ``sample_rate_hz`` has; a bin is 50 Hz wide."""
+    starts = [*range(9, 21, 3), *range(30, 54, 3), *range(56, 74, 3)]
+    return [(start, start + 3) for start in starts if (start + 3) / FRAME_SECONDS <= sample_rate_hz / 2]
 
 
 class RhythmStream:
-    """The rhythm that sounds, from sound that arrives in pieces. Not thread-safe."""
+    """The rhythms that sound, from sound that arrives in pieces.
 
-    def __init__(self, sample_rate_hz: int) -> None:
+    ``begin_seconds`` is the stream's time at the first sample; matches are told in it. Not thread-safe.
+    """
+
+    def __init__(self, sample_rate_hz: int, begin_seconds: float = 0.0) -> None:
         self._frame = round(FRAME_SECONDS * sample_rate_hz)
         self._window = hann(self._frame)
-        self._bands = alarm_bands(sample_rate_hz)
-        first = self._bands[0][0]
-        weights = np.zeros((self._frame // 2 + 1, len(self._bands)), dtype=np.float32)
-        for number, (low, high) in enumerate(self._bands):
-            weights[low:high, number] = 1.0
-        self._first, self._last = first, self._bands[-1][1]
-        self._weights = weights[self._first : self._last] * np.float32(4.0 / float(np.sum(self._window)) ** 2)
-        self._memory = round(max(cut.pattern.memory for cut in _CUTS) / FRAME_SECONDS) + 10
-        self._power = np.full((self._memory, len(self._bands)), FLOOR, dtype=np.float32)
-        self._filled = 0
+        bands = alarm_bands(sample_rate_hz)
+        self._bins = slice(bands[0][0], bands[-1][1])
+        weights = np.zeros((self._frame // 2 + 1, len(bands)), dtype=np.float32)
+        for number, (low, high) in enumerate(bands):
+            # 4 / (sum of the window)² makes a full-scale sine 0 dB.
+            weights[low:high, number] = 4.0 / float(np.sum(self._window)) ** 2
+        self._weights = weights[self._bins]
+        self._memory = round(max(cut.pattern.memory for cut in _CUTS) / FRAME_SECONDS)
+        self._power = np.empty((0, len(bands)), dtype=np.float32)
         self._rest = np.empty(0, dtype=np.float32)
-        self._frames = 0
-        self._fresh = 0
+        self._begin_seconds = begin_seconds
+        self._frames = self._fresh = 0
 
     def push(self, samples: Samples) -> list[Match] | None:
-        """What sounds now, one match at most for each pattern; ``None`` while nothing was looked for."""
+        """What sounds now, at most one match for each pattern; ``None`` while it was too soon to look."""
         pending = np.concatenate([self._rest, samples])
-        count = len(pending) // self._frame
-        self._rest = pending[count * self._frame :].copy()
-        if count:
-            self._take(pending[: count * self._frame].reshape(count, self._frame))
-        if self._fresh < EVALUATE_SECONDS / FRAME_SECONDS:
+        whole = len(pending) // self._frame
+        self._rest = pending[whole * self._frame :].copy()
+        if whole:
+            self._take(pending[: whole * self._frame].reshape(whole, self._frame))
+        if self._fresh * FRAME_SECONDS < EVALUATE_SECONDS:
             return None
         self._fresh = 0
-        return self._evaluate()
+        now = self._begin_seconds + self._frames * FRAME_SECONDS
+        best = (strongest(self._matches(cut, now)) for cut in _CUTS)
+        return [one for one in best if one is not None]
 
     def _take(self, framed: npt.NDArray[np.float32]) -> None:
-        spectrum = np.fft.rfft(framed * self._window)[:, self._first : self._last]
-        power = (np.square(spectrum.real) + np.square(spectrum.imag)).astype(np.float32, copy=False) @ self._weights
-        power = power[-self._memory :]
-        self._power = np.concatenate([self._power[len(power) :], power + FLOOR])
+        spectrum = np.fft.rfft(framed * self._window)[:, self._bins]
+        squared = (np.square(spectrum.real) + np.square(spectrum.imag)).astype(np.float32, copy=False)
+        self._power = np.concatenate([self._power, squared @ self._weights])[-self._memory :]
         self._frames += len(framed)
-        self._filled = min(self._memory, self._filled + len(framed))
         self._fresh += len(framed)
 
-    def _evaluate(self) -> list[Match]:
-        now = self._frames * FRAME_SECONDS
-        found = []
-        for cut in _CUTS:
-            best = strongest(self._matches(cut, now))
-            if best is not None:
-                found.append(best)
-        return found
-
     def _matches(self, cut: _Cut, now: float) -> list[Match]:
-        count = min(self._filled, round(cut.pattern.memory / FRAME_SECONDS))
-        levels = _levels(self._power[-count:], cut.smooth_frames)
+        levels = _levels(self._power[-round(cut.pattern.memory / FRAME_SECONDS) :], cut.smooth_frames)
         start = now - len(levels) * FRAME_SECONDS
-        matches = []
-        for pulses in pulses_of(levels, cut):
-            timed = [Pulse(start + a * FRAME_SECONDS, start + b * FRAME_SECONDS) for a, b in pulses]
-            one = match(timed, cut.pattern, now)
-            if one is not None:
-                matches.append(one)
-        return matches
+        found = []
+        for spans in _spans(levels, cut):
+            pulses = [Pulse(start + a * FRAME_SECONDS, start + b * FRAME_SECONDS) for a, b in spans]
+            found.append(match(pulses, cut.pattern, now))
+        return [one for one in found if one is not None]
 
 
-def _levels(power: npt.NDArray[np.float32], smooth: int) -> Decibels:
-    """Decibels of ``power`` averaged over ``smooth`` frames (centred); same shape."""
-    sums = np.cumsum(np.pad(power, ((smooth // 2 + 1, (smooth - 1) // 2), (0, 0)), mode="edge"), axis=0, dtype=np.float64)
-    mean = (sums[smooth:] - sums[:-smooth]) / smooth
-    return 10.0 * np.log10(np.maximum(mean, FLOOR))
+def _levels(power: npt.NDArray[np.float32], smooth_frames: int) -> Decibels:
+    """Decibels of ``power`` averaged over ``smooth_frames`` around each frame; same shape."""
+    levels: Decibels = np.log10(np.maximum(_around(power, smooth_frames), FLOOR))
+    levels *= np.float32(10.0)
+    return levels
 
 
-def pulses_of(levels, cut) -> list[list[tuple[int, int]]]:
-    recent = levels[-round(cut.loud_seconds / FRAME_SECONDS) :: 2]
-    ordered = np.sort(recent, axis=0)
+def _around(values: npt.NDArray[np.float32], frames: int) -> npt.NDArray[np.float32]:
+    """Mean of ``frames`` rows around each row; same shape."""
+    padded = np.pad(values, ((frames // 2 + 1, (frames - 1) // 2), (0, 0)), mode="edge")
+    sums = np.cumsum(padded, axis=0, dtype=np.float64)
+    mean: npt.NDArray[np.float32] = ((sums[frames:] - sums[:-frames]) / frames).astype(np.float32)
+    return mean
+
+
+def _spans(levels: Decibels, cut: _Cut) -> list[list[tuple[int, int]]]:
+    """First and last frame (exclusive) of each pulse, for every band that has enough contrast."""
+    ordered = np.sort(levels[-round(cut.loud_seconds / FRAME_SECONDS) :: 2], axis=0)
     loud = ordered[int(cut.loud_share * (len(ordered) - 1))]
     quiet = ordered[int(cut.quiet_share * (len(ordered) - 1))]
     chosen = np.flatnonzero(loud - quiet >= CONTRAST_DB)
-    if not len(chosen):
-        return []
-    levels = levels[:, chosen]
     threshold = np.maximum((loud + quiet)[chosen] / 2.0, loud[chosen] - cut.below_loud_db)
-    on = levels >= threshold
-    if cut.trend_seconds:
-        n = round(cut.trend_seconds / FRAME_SECONDS)
-        sums = np.cumsum(np.pad(levels, ((n // 2 + 1, (n - 1) // 2), (0, 0)), mode="edge"), axis=0)
-        on &= levels >= (sums[n:] - sums[:-n]) / n + cut.trend_db
-    out = []
-    shortest = cut.shortest / FRAME_SECONDS
-    for column in on.T:
-        edges = np.flatnonzero(np.diff(np.concatenate(([False], column, [False])).astype(np.int8)))
-        out.append(_cleaned(edges[::2].tolist(), edges[1::2].tolist(), shortest))
-    return out
+    on = levels[:, chosen] >= threshold
+    if cut.trend_seconds and len(chosen):
+        trend = _around(levels[:, chosen], round(cut.trend_seconds / FRAME_SECONDS))
+        on &= levels[:, chosen] >= trend + cut.trend_db
+    return [_cleaned(column, cut.shortest / FRAME_SECONDS) for column in on.T]
 
 
-def _cleaned(starts, ends, shortest):
-    merged = []
-    for start, end in zip(starts, ends, strict=True):
+def _cleaned(on: npt.NDArray[np.bool_], shortest: float) -> list[tuple[int, int]]:
+    """Stretches of ``on`` as first and last frame, without gaps and then pulses below ``shortest`` frames."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], on.astype(np.int8), [0])))).tolist()
+    merged: list[tuple[int, int]] = []
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
         if merged and start - merged[-1][1] < shortest:
             merged[-1] = (merged[-1][0], end)
         else:
             merged.append((start, end))
-    return [(a, b) for a, b in merged if b - a >= shortest]
+    return [(start, end) for start, end in merged if end - start >= shortest]

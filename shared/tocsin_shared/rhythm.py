@@ -16,6 +16,7 @@ however regular it is.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from tocsin_shared.events import Rhythm
 
@@ -114,7 +115,7 @@ def _groups(pulses: Sequence[Pulse], pattern: Pattern, now: float) -> list[list[
 def _is_whole(group: Sequence[Pulse], pattern: Pattern) -> bool:
     if len(group) != pattern.pulses:
         return False
-    steps = [later.start - earlier.start for earlier, later in zip(group, group[1:], strict=False)]
+    steps = [later.start - earlier.start for earlier, later in pairwise(group)]
     return all(_near(step, pattern.step, pattern.blur) for step in steps) and all(
         pattern.shortest_on <= pulse.end - pulse.start <= pattern.longest_on for pulse in group
     )
