@@ -114,8 +114,10 @@ class Agreement:
             return [self._renumbered(change)]
         alarm = self._alarms.get(change.label)
         if alarm is None:
-            self._alarms[change.label] = _Alarm(replace(change, detection=next(self._next)), by_network=True)
-            return [self._alarms[change.label].told]
+            onset = max(change.onset_seconds, self._ended.get(change.label, -math.inf))
+            begun = replace(change, detection=next(self._next), onset_seconds=onset)
+            self._alarms[change.label] = _Alarm(begun, by_network=True)
+            return [begun]
         alarm.fast_until = -math.inf
         alarm.by_network = change.phase is not Phase.OFFSET
         _raise(alarm, change)

@@ -58,6 +58,11 @@ class Pattern:
         """Length of sound in which all that counts together can lie: three cycles and the last rest."""
         return 3.0 * self.period * (1.0 + TOLERANCE) + self.rest
 
+    @property
+    def patience(self) -> float:
+        """Longest time from the end of a cycle to when the next one is known to be whole."""
+        return (1.0 + TOLERANCE) * self.period + self.rest
+
 
 T3 = Pattern(Rhythm.T3, 3, 1.0, 4.0, shortest_on=0.25, longest_on=0.85, rest=0.9, blur=0.06)
 T4 = Pattern(Rhythm.T4, 4, 0.2, 5.7, shortest_on=0.03, longest_on=0.18, rest=1.5, blur=0.03)
@@ -80,10 +85,10 @@ class Match:
 def match(pulses: Sequence[Pulse], pattern: Pattern, now: float) -> Match | None:
     """``pattern`` among ``pulses`` of one band, oldest first, if its last whole cycle ended lately.
 
-    Lately is within one period before ``now``, so that a rhythm which goes on matches without a break.
+    Lately is within the ``patience`` of the pattern, so that a rhythm which goes on matches without a break.
     """
     whole = [group for group in _groups(pulses, pattern, now) if _is_whole(group, pattern)]
-    if not whole or now - whole[-1][-1].end > (1.0 + TOLERANCE) * pattern.period:
+    if not whole or now - whole[-1][-1].end > pattern.patience:
         return None
     first, count = whole[-1], 1
     for group in reversed(whole[:-1]):

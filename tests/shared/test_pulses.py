@@ -22,7 +22,7 @@ LENGTHS = {"t3": (3, 0.5, 0.5, 1.5), "t4": (4, 0.1, 0.1, 5.0)}
 Carrier = Callable[[float, np.random.Generator, int], Wave]
 
 
-def rhythm(
+def rhythm(  # noqa: PLR0917
     kind: str, carrier: Carrier, seconds: float, rng: np.random.Generator, drift: float, lacking: bool
 ) -> Samples:
     """A sounder in the rhythm ``kind``, at any tempo that the standard allows."""
@@ -60,7 +60,7 @@ def rhythms(samples: Samples) -> set[str]:
     [(0.0, 0.0, 0.0, False), (0.0, 1.0, 0.2, False), (5.0, 1.0, 0.0, True)],
     ids=["white", "pink-drifting", "lacking"],
 )
-def test_a_rhythm_is_heard_as_soft_as_the_noise(
+def test_a_rhythm_is_heard_as_soft_as_the_noise(  # noqa: PLR0917
     kind: str, carrier: Carrier, snr_db: float, colour: float, drift: float, lacking: bool
 ) -> None:
     for seed in range(2):
