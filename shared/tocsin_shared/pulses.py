@@ -98,8 +98,8 @@ class RhythmStream:
             # 4 / (sum of the window)² makes a full-scale sine 0 dB.
             weights[low:high, number] = 4.0 / float(np.sum(self._window)) ** 2
         self._weights = weights[self._bins]
-        self._memory = round(max(cut.pattern.memory for cut in _CUTS) / FRAME_SECONDS)
-        self._power = np.empty((0, len(bands)), dtype=np.float32)
+        self._tail = np.zeros((max(cut.smooth_frames for cut in _CUTS) - 1, len(bands)), dtype=np.float32)
+        self._levels = [np.empty((0, len(bands)), dtype=np.float32) for _ in _CUTS]
         self._rest = np.empty(0, dtype=np.float32)
         self._begin_seconds = begin_seconds
         self._frames = self._fresh = 0
@@ -115,29 +115,40 @@ class RhythmStream:
             return None
         self._fresh = 0
         now = self._begin_seconds + self._frames * FRAME_SECONDS
-        best = (strongest(self._matches(cut, now)) for cut in _CUTS)
+        best = (
+            strongest(_matches(levels, cut, now)) for levels, cut in zip(self._levels, _CUTS, strict=True)
+        )
         return [one for one in best if one is not None]
 
     def _take(self, framed: npt.NDArray[np.float32]) -> None:
         spectrum = np.fft.rfft(framed * self._window)[:, self._bins]
         squared = (np.square(spectrum.real) + np.square(spectrum.imag)).astype(np.float32, copy=False)
-        self._power = np.concatenate([self._power, squared @ self._weights])[-self._memory :]
+        power = np.concatenate([self._tail, squared @ self._weights])
+        for place, cut in enumerate(_CUTS):
+            fresh = _levels(power[len(self._tail) - cut.smooth_frames + 1 :], cut.smooth_frames)
+            kept = round(cut.pattern.memory / FRAME_SECONDS)
+            self._levels[place] = np.concatenate([self._levels[place], fresh])[-kept:]
+        self._tail = power[len(power) - len(self._tail) :]
         self._frames += len(framed)
         self._fresh += len(framed)
 
-    def _matches(self, cut: _Cut, now: float) -> list[Match]:
-        levels = _levels(self._power[-round(cut.pattern.memory / FRAME_SECONDS) :], cut.smooth_frames)
-        start = now - len(levels) * FRAME_SECONDS
-        found = []
-        for spans in _spans(levels, cut):
-            pulses = [Pulse(start + a * FRAME_SECONDS, start + b * FRAME_SECONDS) for a, b in spans]
-            found.append(match(pulses, cut.pattern, now))
-        return [one for one in found if one is not None]
+
+def _matches(levels: Decibels, cut: _Cut, now: float) -> list[Match]:
+    """The match in each band that has one; the newest row of ``levels`` ends ``now``."""
+    # A row is the mean of frames that end with its own, so what it shows lies half as many before it.
+    start = now - (len(levels) + (cut.smooth_frames - 1) / 2.0) * FRAME_SECONDS
+    found = []
+    for spans in _spans(levels, cut):
+        pulses = [Pulse(start + a * FRAME_SECONDS, start + b * FRAME_SECONDS) for a, b in spans]
+        found.append(match(pulses, cut.pattern, now))
+    return [one for one in found if one is not None]
 
 
 def _levels(power: npt.NDArray[np.float32], smooth_frames: int) -> Decibels:
-    """Decibels of ``power`` averaged over ``smooth_frames`` around each frame; same shape."""
-    levels: Decibels = np.log10(np.maximum(_around(power, smooth_frames), FLOOR))
+    """Decibels of the mean of each ``smooth_frames`` rows of ``power``, as one row."""
+    rows = len(power) - smooth_frames + 1
+    mean = sum((power[late : late + rows] for late in range(smooth_frames)), start=np.float32(FLOOR))
+    levels: Decibels = np.log10(mean / np.float32(smooth_frames))
     levels *= np.float32(10.0)
     return levels
 
@@ -152,9 +163,9 @@ def _around(values: npt.NDArray[np.float32], frames: int) -> npt.NDArray[np.floa
 
 def _spans(levels: Decibels, cut: _Cut) -> list[list[tuple[int, int]]]:
     """First and last frame (exclusive) of each pulse, for every band that has enough contrast."""
-    ordered = np.sort(levels[-round(cut.loud_seconds / FRAME_SECONDS) :: 2], axis=0)
-    loud = ordered[int(cut.loud_share * (len(ordered) - 1))]
-    quiet = ordered[int(cut.quiet_share * (len(ordered) - 1))]
+    recent = levels[-round(cut.loud_seconds / FRAME_SECONDS) :: 4]
+    places = [int(share * (len(recent) - 1)) for share in (cut.loud_share, cut.quiet_share)]
+    loud, quiet = np.partition(recent, places, axis=0)[places]
     chosen = np.flatnonzero(loud - quiet >= CONTRAST_DB)
     threshold = np.maximum((loud + quiet)[chosen] / 2.0, loud[chosen] - cut.below_loud_db)
     on = levels[:, chosen] >= threshold

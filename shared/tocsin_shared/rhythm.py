@@ -64,7 +64,7 @@ class Pattern:
         return (1.0 + TOLERANCE) * self.period + self.rest
 
 
-T3 = Pattern(Rhythm.T3, 3, 1.0, 4.0, shortest_on=0.25, longest_on=0.85, rest=0.9, blur=0.06)
+T3 = Pattern(Rhythm.T3, 3, 1.0, 4.0, shortest_on=0.3, longest_on=0.8, rest=0.9, blur=0.04)
 T4 = Pattern(Rhythm.T4, 4, 0.2, 5.7, shortest_on=0.03, longest_on=0.18, rest=1.5, blur=0.03)
 PATTERNS = (T3, T4)
 
