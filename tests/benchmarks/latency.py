@@ -1,4 +1,4 @@
-"""Prints how long after its onset an alarm is told: made alarms through the node's pipeline, in simulated time.
+"""Prints how soon after its onset an alarm is told: made alarms through the pipeline, in simulated time.
 
 Run it as ``python -m tests.benchmarks.latency [each]``; it is a measurement and no test.
 """
@@ -21,7 +21,8 @@ KINDS = ("continuous", "smoke_alarm", "co_alarm", "emergency_siren", "evacuation
 
 def told_after(judge: Judge, samples: Samples, onset: float) -> dict[Certainty, float]:
     """Seconds from ``onset`` to the end of the block with which an alarm was first told so surely."""
-    pipeline, found = Pipeline(judge, 0.5), {}
+    pipeline = Pipeline(judge, 0.5)
+    found: dict[Certainty, float] = {}
     for start in range(0, len(samples), BLOCK):
         end = (start + BLOCK) / RATE
         for one in pipeline.push(Sound(samples[start : start + BLOCK], end)):
