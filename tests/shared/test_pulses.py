@@ -106,7 +106,7 @@ def continuous(clips: Iterable[Samples], rng: np.random.Generator) -> Iterator[S
 def false_matches(clips: Iterable[Samples]) -> tuple[list[Match], float]:
     stream, found, seconds = RhythmStream(RATE), [], 0.0
     for clip in continuous(clips, np.random.default_rng(7)):
-        found += [one for one in heard(clip, stream) if one.cycles >= 2]
+        found += [one for one in heard(clip, stream, RATE) if one.cycles >= 2]
         seconds += len(clip) / RATE
     return found, seconds
 
