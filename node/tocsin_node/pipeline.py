@@ -1,4 +1,4 @@
-"""From blocks of sound to detections: features, network, detector, and the figures of the heartbeat.
+"""From blocks of sound to detections: features, network, detector, rhythm, and the figures of the heartbeat.
 
 The pipeline belongs to one thread. It works in the time of the stream, which counts samples and knows no
 jitter; :class:`Sound` says when a block was there by the monotonic clock, and so when a detection was.
@@ -15,11 +15,13 @@ from typing import Protocol
 
 import numpy as np
 
+from tocsin_node.agreement import Agreement, Window
 from tocsin_shared.detector import Change, Detector
 from tocsin_shared.errors import SettingsError
 from tocsin_shared.events import Phase
 from tocsin_shared.features import Frames, Samples, WindowStream, level_dbfs
 from tocsin_shared.manifest import Manifest
+from tocsin_shared.pulses import RhythmStream
 
 AMBIENT_SECONDS = 60
 """The level of the room is the median of this many seconds before an onset …"""
@@ -142,6 +144,7 @@ class Pipeline:
                 f"{self._spec.window_seconds:g} s: sound would go unheard"
             )
         self._detector = Detector(judge.manifest.labels, self.hop_seconds)
+        self._agreement = Agreement(judge.manifest.labels, self.hop_seconds)
         self._ambient: dict[int, float | None] = {}
         self._lock = threading.Lock()
         self._levels = Levels(self._spec.sample_rate_hz)
@@ -169,6 +172,7 @@ class Pipeline:
     def restart(self) -> None:
         """Forget the sound so far, as after a microphone that was away; time goes on where it was."""
         self._windows = WindowStream(self._spec, self._hop_frames)
+        self._rhythms = RhythmStream(self._spec.sample_rate_hz, self.stream_seconds)
         self._windows_begin = self._samples
         with self._lock:
             self._levels.restart()
@@ -185,12 +189,16 @@ class Pipeline:
         found: list[Detected] = []
         for end, window in self._windows.push(sound.samples):
             found += self._judge_window((self._windows_begin + end) / self._spec.sample_rate_hz, window)
-        self._levels.note_room(self.stream_seconds, quiet=self._detector.open_count == 0)
+        matches = self._rhythms.push(sound.samples)
+        if matches is not None:
+            found += map(self._detected, self._agreement.match(self.stream_seconds, matches))
+        quiet = self._detector.open_count + self._agreement.open_count == 0
+        self._levels.note_room(self.stream_seconds, quiet=quiet)
         return found
 
     def flush(self) -> list[Detected]:
         """End what is open, as at the end of a recording or when the microphone is gone."""
-        return [self._detected(change) for change in self._detector.flush()]
+        return [self._detected(change) for change in self._agreement.flush(self._detector.flush())]
 
     def vitals(self) -> Vitals:
         """How the ears fare; the clipped share counts from one call to the next. Thread-safe."""
@@ -214,8 +222,9 @@ class Pipeline:
         scores = self._judge.scores(window)
         with self._lock:
             self._timings.append(self._timer() - began)
-        changes = self._detector.step(end_seconds, scores.tolist(), self._levels.last_second())
-        return [self._detected(change) for change in changes]
+        heard = Window(end_seconds, scores.tolist(), self._levels.last_second())
+        changes = self._detector.step(heard.end, heard.scores, heard.level_dbfs)
+        return [self._detected(change) for change in self._agreement.hear(heard, changes)]
 
     def _detected(self, change: Change) -> Detected:
         if change.phase is Phase.ONSET:

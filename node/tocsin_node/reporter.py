@@ -79,6 +79,8 @@ class Reporter:
             clock=told.clock,
             bundle=self._place.bundle,
             phase=change.phase,
+            rhythm=change.rhythm,
+            certainty=change.certainty,
             test=test,
         )
         if change.phase is Phase.OFFSET:

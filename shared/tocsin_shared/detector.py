@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from tocsin_shared.errors import BundleError, SettingsError
-from tocsin_shared.events import Phase
+from tocsin_shared.events import Certainty, Phase, Rhythm
 from tocsin_shared.manifest import DetectionRule, LabelSpec
 
 UPDATE_GAIN = 0.1
@@ -54,6 +54,8 @@ class Change:
     """``None`` while the sound lasts."""
     level_dbfs: float | None
     """Highest level so far; ``None`` is digital silence."""
+    rhythm: Rhythm = Rhythm.NONE
+    certainty: Certainty = Certainty.CERTAIN
 
 
 @dataclass(frozen=True)

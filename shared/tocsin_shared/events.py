@@ -54,6 +54,19 @@ class Rhythm(StrEnum):
     NONE = "none"
 
 
+class Certainty(StrEnum):
+    """What a detection rests on so far; a later phase of the same detection may raise it."""
+
+    FAST = "fast"
+    """The network alone, at the first sign: told at once, and ended soon if it does not come true."""
+    RHYTHM = "rhythm"
+    """A standard alarm rhythm alone: the network does not say so."""
+    CERTAIN = "certain"
+    """The network alone, by the whole rule of its label."""
+    CONFIRMED = "confirmed"
+    """The network and the rhythm agree."""
+
+
 class Clock(StrEnum):
     """How far the node's wall clock can be trusted."""
 
@@ -150,6 +163,7 @@ class SoundDetected(Message, frozen=True, kw_only=True):
     """Bundle and variant that decided, as ``name-release+variant``."""
     phase: Phase
     rhythm: Rhythm = Rhythm.NONE
+    certainty: Certainty = Certainty.CERTAIN
     late: bool = False
     """True when the message waited in the outbox instead of going out at once."""
     test: bool = False
