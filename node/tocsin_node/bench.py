@@ -1,7 +1,7 @@
 """``tocsin node bench``: what listening costs on this machine, and which variant and hop to take.
 
 Times of one call come from the wall clock; CPU times come from the process's own clock, which another
-program that works at the same moment does not lengthen, and ratios are made of these. The whole node is
+program that works at the same moment lengthens little, and ratios are made of these. The whole node is
 a real process that hears a made sound from a file; its CPU time and memory are read from ``/proc``.
 """
 

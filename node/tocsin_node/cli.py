@@ -18,7 +18,7 @@ def main(argv: list[str]) -> int:
         TocsinError: what the command needs cannot be used; the text is fit for the user.
     """
     arguments = _parser().parse_args(argv)
-    # A hop's matrix is small: a second thread of OpenBLAS only waits for it, and burns a core while it waits.
+    # A hop's matrix is small: more threads of OpenBLAS have little to gain.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     status: int = arguments.run(arguments)
     return status

@@ -1,7 +1,7 @@
 """``tocsin node doctor``: looks at what a node needs on this machine, and says what is wrong in plain words.
 
-The probes stand here, the judgements in :mod:`tocsin_node.diagnosis`. Only looked at, nothing is changed:
-the outbox is opened by itself only where no node has it.
+The probes stand here, the judgements in :mod:`tocsin_node.diagnosis`. Nothing is changed: the
+outbox is opened for reading only.
 """
 
 import contextlib

@@ -42,7 +42,7 @@ def test_the_command_measures_every_variant_and_a_whole_node(capsys: pytest.Capt
     assert [(one["variant"], one["threads"]) for one in found["variants"]] == [
         (name, threads) for name in variants for threads in (1, 2)
     ]
-    # CPU time, which a busy machine does not lengthen by much; the figures of a quiet one are in docs.
+    # CPU time, which a busy machine does not lengthen by much.
     assert found["features"]["0.1"]["cpu_ms"] < found["librosa_window"]["cpu_ms"]
     assert found["librosa_ratio"] > 1.0
     assert 0.0 < found["node"]["cpu_share"] < 0.5
