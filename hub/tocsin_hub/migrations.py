@@ -120,6 +120,12 @@ def m007_tests(db: Database) -> None:
     db.execute("ALTER TABLE events ADD COLUMN test INTEGER NOT NULL DEFAULT 0")
 
 
+@MIGRATIONS()
+def m008_certainty(db: Database) -> None:
+    """How sure the node was that decided; older events met the network's whole rule."""
+    db.execute("ALTER TABLE events ADD COLUMN certainty TEXT NOT NULL DEFAULT 'certain'")
+
+
 _EVENT_COLUMNS_THAT_MUST_BE = (
     "node",
     "zone",

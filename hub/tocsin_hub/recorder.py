@@ -164,6 +164,7 @@ class Recorder:
             received_us=received_us,
             committed_us=now_us,
             test=message.test,
+            certainty=message.certainty,
             change=self.changes,
         )
 
@@ -281,6 +282,7 @@ def _values(event: StoredEvent) -> tuple[Any, ...]:
         "clock": str(event.clock),
         "phase": str(event.phase),
         "rhythm": str(event.rhythm),
+        "certainty": str(event.certainty),
         "late": int(event.late),
         "test": int(event.test),
     }

@@ -23,6 +23,7 @@ from tocsin_hub.times import from_us
 from tocsin_shared import codec
 from tocsin_shared.errors import BadInputError, DecodeError, UnavailableError
 from tocsin_shared.events import (
+    Certainty,
     Clock,
     Heartbeat,
     Message,
@@ -69,6 +70,7 @@ class StoredEvent:
     committed_us: int
     """When the hub began to write that message to its disk."""
     test: bool
+    certainty: Certainty
     """The node tested itself: nothing sounded."""
     change: int
     """Number of the last change of the row; grows over all rows."""
@@ -119,6 +121,7 @@ def event_from_row(row: Sequence[Any]) -> StoredEvent:
         "clock": Clock(values["clock"]),
         "phase": Phase(values["phase"]),
         "rhythm": Rhythm(values["rhythm"]),
+        "certainty": Certainty(values["certainty"]),
         "late": bool(values["late"]),
         "test": bool(values["test"]),
     }

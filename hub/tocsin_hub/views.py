@@ -26,6 +26,7 @@ def event_json(event: StoredEvent, record: NodeRecord | None) -> Json:
         "offset": iso(event.offset_us),
         "phase": str(event.phase),
         "rhythm": str(event.rhythm),
+        "certainty": str(event.certainty),
         "late": event.late,
         "test": event.test,
         "active": record is not None and record.has_open(event.boot, event.offset_us),

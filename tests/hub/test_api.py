@@ -16,7 +16,7 @@ from tocsin_shared.topics import node_topic
 EVENT_KEYS = {
     "id", "node", "zone", "room", "label", "severity", "score", "top", "level_dbfs", "ambient_dbfs", "onset",
     "offset", "phase", "rhythm", "late", "active", "bundle", "clock", "boot", "seq", "received", "committed",
-    "change", "test",
+    "change", "test", "certainty",
 }  # fmt: skip
 ROOM_KEYS = {
     "node", "zone", "room", "state", "since", "level_dbfs", "last_seen", "bundle", "version", "runtime",
@@ -77,6 +77,7 @@ def test_an_event_has_every_field_and_times_in_utc(hub: Hub, client: FlaskClient
     assert event["offset"] is None
     assert (event["room"], event["severity"], event["active"]) == ("Press shop", "alarm", True)
     assert event["top"][1] == {"label": "siren", "score": 0.21}
+    assert event["certainty"] == "certain"
     assert (event["phase"], event["rhythm"], event["clock"], event["late"]) == (
         "onset",
         "none",

@@ -14,7 +14,7 @@ import tocsin_hub
 from tocsin_hub.i18n import FALLBACK, LANGUAGES, Catalogue, catalogue, choose
 from tocsin_hub.rooms import RoomState
 from tocsin_shared.errors import TocsinError
-from tocsin_shared.events import Rhythm, TroubleKind
+from tocsin_shared.events import Certainty, Rhythm, TroubleKind
 from tocsin_shared.labels import SEVERITIES, Severity
 
 PART = Path(tocsin_hub.__file__).parent
@@ -30,6 +30,7 @@ FAMILIES: dict[str, Set[str]] = {
     "why": set(RoomState) - {RoomState.LISTENING, RoomState.STARTING},
     "trouble": set(TroubleKind),
     "rhythm": set(Rhythm) - {Rhythm.NONE},
+    "certainty": set(Certainty) - {Certainty.CERTAIN},
     "link": {"connecting", "live", "reconnecting", "stale"},
 }
 """Keys that are put together at run time: what follows the dot."""

@@ -479,13 +479,23 @@ def test_an_alarm_above_the_screen_is_announced_at_its_foot(place: Place) -> Non
         place.wait(lambda: not place.one("#jump").is_displayed(), "the strip goes, the alarm is in view")
 
 
+def test_a_card_says_what_speaks_for_an_alarm(place: Place) -> None:
+    with place.node() as node:
+        node.hear("smoke_alarm", score=0.1, rhythm="t3", certainty="rhythm")
+        place.open("/?lang=en")
+        place.wait(lambda: "Known by its rhythm alone." in place.text("#alarms"), "the rhythm alone")
+        node.hear("co_alarm", certainty="certain")
+        place.wait(lambda: len(place.all("#alarms .card")) == 2, "the second alarm")
+        assert place.text("#alarms").count("rhythm") == 2
+
+
 @pytest.mark.parametrize("language", ["en", "ko"])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_axe_finds_nothing(place: Place, language: str, dark: bool) -> None:
     with place.node() as node, place.node("gate", "yard", "정문") as gate:
         node.beat(-50.0)
         gate.beat(None, MicState.SILENT, outbox_depth=3)
-        node.hear("smoke_alarm", rhythm="t3")
+        node.hear("smoke_alarm", rhythm="t3", certainty="confirmed")
         node.hear("vehicle_horn")
         node.over(node.hear("siren", late=True))
         gate.over(gate.hear("glass_breaking", clock=Clock.UNSYNCED))

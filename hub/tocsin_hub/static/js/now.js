@@ -114,7 +114,7 @@ class Card {
     const parts = {
       severity: el("span"), ago: el("span", { class: "card-ago", "aria-hidden": "true" }),
       sound: el("h3"), room: el("strong"), zone: el("span"), facts: el("p", { class: "card-figures" }), candidates: el("p"),
-      rhythm: el("p"), trouble: el("p", { class: "card-trouble" }),
+      rhythm: el("p"), certainty: el("p"), trouble: el("p", { class: "card-trouble" }),
       dismiss: el("button", { class: "button", type: "button" }, t("now.dismiss")),
     };
     parts.dismiss.addEventListener("click", () => dismiss(this.event));
@@ -129,7 +129,7 @@ class Card {
       el("p", { class: "card-kind" }, mark(severity), parts.severity, parts.ago),
       parts.sound,
       el("p", { class: "card-room" }, parts.room, parts.zone),
-      el("div", { class: "card-facts" }, parts.facts, parts.candidates, parts.rhythm),
+      el("div", { class: "card-facts" }, parts.facts, parts.candidates, parts.rhythm, parts.certainty),
       parts.trouble, parts.dismiss);
   }
 
@@ -146,6 +146,7 @@ class Card {
     showFacts(parts.facts, facts(event));
     showText(parts.candidates, candidates(event));
     showText(parts.rhythm, event.rhythm === "none" ? "" : named("rhythm", event.rhythm));
+    showText(parts.certainty, event.certainty === "certain" ? "" : named("certainty", event.certainty));
     showText(parts.trouble, doubt);
     parts.dismiss.hidden = !event.offset && !doubt;
     parts.dismiss.setAttribute("aria-label",
