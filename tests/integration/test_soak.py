@@ -17,7 +17,7 @@ SOAK_SECONDS = float(os.environ.get("TOCSIN_SOAK_SECONDS", "90"))
 WARM_SECONDS = 20.0
 PLAY_EVERY_SECONDS = 15.0
 MOST_GROWTH_BYTES = 8_000_000
-"""Room for what an allocator keeps; a leak of a byte in each sample passes it within nine minutes, not in two."""
+"""Room for what an allocator keeps; a leak of a byte a sample is found within nine minutes, not in two."""
 
 
 @dataclass(frozen=True)
