@@ -20,12 +20,10 @@ from itertools import count
 from tocsin_shared.detector import TOP, Change
 from tocsin_shared.events import Certainty, Phase, Rhythm
 from tocsin_shared.manifest import DetectionRule, LabelSpec
-from tocsin_shared.rhythm import Match
+from tocsin_shared.rhythm import CYCLES, CYCLES_ALONE, Match
 
 LABEL_OF = {Rhythm.T3: "smoke_alarm", Rhythm.T4: "co_alarm"}
 """What a rhythm says by itself."""
-CYCLES = 2
-"""Whole cycles that make a rhythm; one alone comes about by chance some 25 times in an hour of speech."""
 FAST_SHARE = 0.9
 """A first sign lies at least this share of the way from its label's on_threshold to 1."""
 FAST_REST_SECONDS = 30.0
@@ -157,7 +155,7 @@ class Agreement:
         if match is None:
             return self._without_rhythm(label, alarm)
         if alarm is None:
-            if match.end <= self._ended.get(label, -math.inf):
+            if match.cycles < CYCLES_ALONE or match.end <= self._ended.get(label, -math.inf):
                 return []
             onset = max(match.start, self._ended.get(label, -math.inf))
             begun = replace(self._begun(label, onset), rhythm=rhythm, certainty=Certainty.RHYTHM)

@@ -22,6 +22,11 @@ from tocsin_shared.events import Rhythm
 
 TOLERANCE = 0.10
 """Share by which the standards let every time differ."""
+CYCLES = 2
+"""Whole cycles that make a rhythm; one alone comes about by chance some 25 times in an hour of speech."""
+CYCLES_ALONE = 3
+"""Whole cycles that may be told where nothing else speaks for an alarm: dense music has two of T3 by chance
+about once in half an hour."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 from tocsin_shared.audio import read_clip
 from tocsin_shared.features import Samples
 from tocsin_shared.pulses import RhythmStream
-from tocsin_shared.rhythm import Match
+from tocsin_shared.rhythm import CYCLES_ALONE, Match
 from tocsin_shared.synthesis import ambience, at_level, mix, sound
 from tocsin_shared.synthesis.alarms import horn, low_frequency, piezo
 from tocsin_shared.synthesis.decoys import interface_beeps, music, tune
@@ -120,6 +120,15 @@ def test_made_music_and_beeps_have_no_alarm_rhythm(
     found, seconds = false_matches(maker(30.0, rng) for _ in range(8))
     assert found == []
     assert seconds > 240.0
+
+
+@pytest.mark.slow
+def test_dense_music_never_has_three_cycles_which_are_told_without_the_network() -> None:
+    rng = np.random.default_rng(41)
+    found, seconds = false_matches(music(30.0, rng) for _ in range(24))
+    assert [one for one in found if one.cycles >= CYCLES_ALONE] == []
+    assert {one.cycles for one in found} == {2}, "two come about by chance, which is why three are needed"
+    assert seconds > 700.0
 
 
 @pytest.mark.slow
