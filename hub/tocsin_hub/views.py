@@ -58,6 +58,7 @@ def room_json(record: NodeRecord) -> Json:
         "source": birth.source if birth else None,
         "hop_seconds": birth.hop_seconds if birth else None,
         "labels": list(birth.labels) if birth else [],
+        "keeps_clips": birth.keeps_clips if birth else None,
         "level_dbfs": heartbeat.level_dbfs if heartbeat else None,
         "clipped_ratio": heartbeat.clipped_ratio if heartbeat else None,
         "dropped_blocks": heartbeat.dropped_blocks if heartbeat else None,

@@ -8,6 +8,7 @@
     heartbeat   how the node fares
     warning     the node's own lamp, when the hub does not answer
     watchdog    whether all of them make headway
+    clips       short, encrypted recordings of alarms, only where a site wants them
 
 A thread that fails or stalls takes the process down with exit status 1; whoever supervises it starts it
 anew, and what was on the disk is there. On SIGTERM or SIGINT, or at the end of the sound, the source
@@ -29,6 +30,7 @@ from tocsin_node import health
 from tocsin_node.beats import Beats
 from tocsin_node.bundle import load_bundle
 from tocsin_node.capture import Source, open_source
+from tocsin_node.clips import Clips
 from tocsin_node.earwatch import EarWatch
 from tocsin_node.home_assistant import discovery
 from tocsin_node.lamp import LocalWarning, lamps
@@ -106,6 +108,9 @@ class Agent:
             told, prefix = classifier.manifest.labels, settings.home_assistant.prefix
             self._link.beside = lambda session: discovery(self._born(session), told, prefix)
         self._selftest = _selftest(settings, classifier, troubles)
+        self._clips = _clips(settings, classifier, troubles)
+        if self._clips is not None:
+            pipeline.on_window = self._clips.window
         self._link.on_stored = self._selftest.committed
         self._link.on_command = lambda _selftest: self._selftest.request()
         self._mic = MicState.STARTING
@@ -163,6 +168,8 @@ class Agent:
             self._started("warning", lambda: self._warning.run(self._stop_link)),
             self._started("watchdog", lambda: self._watchdog.run(self._stop_watchdog)),
         ]
+        if self._clips is not None:
+            others.append(self._started("clips", self._clips.run))
         self._supervisor.tell(READY=1)
         self._over.wait()
         self._shut_down(ears, others)
@@ -202,6 +209,8 @@ class Agent:
         self._link.stop()
         self._stop_link.set()
         self._warning.wake()
+        if self._clips is not None:
+            self._clips.stop()
         self._beat.set()
         for thread in others:
             thread.join(JOIN_SECONDS)
@@ -238,6 +247,8 @@ class Agent:
                     wait = FIRST_RETRY_SECONDS
                     self._watch.heard(sound, self._source.dropped_blocks)
                     self._tell(self._pipeline.push(sound))
+                    if self._clips is not None:
+                        self._clips.heard(sound.samples)
                     self._test(sound)
                     self._note_mic(MicState.SILENT if self._pipeline.silent else MicState.LISTENING)
                 break
@@ -258,6 +269,8 @@ class Agent:
         """There is no more sound: end what is open."""
         self._tell(self._pipeline.flush())
         self._tell(self._selftest.abandon(), injected=True)
+        if self._clips is not None:
+            self._clips.finish()
 
     def _test(self, sound: Sound) -> None:
         self._tell(self._selftest.heard(sound), injected=True)
@@ -283,6 +296,8 @@ class Agent:
                 log.exception("a detection of %s could not be told", detected.change.label)
                 continue
             self._link.announce(event.seq)
+            if self._clips is not None:
+                self._clips.told(event, detected.change.onset_seconds)
             log.info(
                 "event seq=%d id=%s label=%s phase=%s score=%.2f",
                 event.seq,
@@ -377,7 +392,14 @@ class Agent:
             hop_seconds=self._pipeline.hop_seconds,
             heartbeat_seconds=self._settings.heartbeat_seconds,
             outbox_depth=self._outbox.depth().waiting,
+            keeps_clips=self._settings.clips.keep,
         )
+
+
+def _clips(settings: NodeSettings, classifier: Classifier, troubles: Troubles) -> Clips | None:
+    if not settings.clips.keep:
+        return None
+    return Clips(settings.clips, classifier.manifest, lambda detail: troubles.note(TroubleKind.CLIPS, detail))
 
 
 def _selftest(settings: NodeSettings, classifier: Classifier, troubles: Troubles) -> SelfTest:

@@ -34,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(commands)
     _add_bench(commands)
     _add_doctor(commands)
+    _add_clips(commands)
     return parser
 
 
@@ -92,6 +93,25 @@ def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     doctor.set_defaults(run=_doctor)
 
 
+def _add_clips(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    clips = commands.add_parser("clips", help="encrypted recordings of alarms that this node keeps")
+    actions = clips.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    key = actions.add_parser("key", help="make a key in a new file, readable by its owner alone")
+    key.add_argument("file", type=Path, metavar="FILE")
+    key.set_defaults(run=_clips_key)
+    listing = actions.add_parser("list", help="print the clips that are kept, oldest first")
+    export = actions.add_parser("export", help="write a clip as a WAV file, no longer encrypted")
+    export.add_argument("id", metavar="ID", help="of the event")
+    export.add_argument("file", type=Path, metavar="FILE.wav", help="a new file")
+    delete = actions.add_parser("delete", help="delete clips")
+    which = delete.add_mutually_exclusive_group(required=True)
+    which.add_argument("ids", nargs="*", default=[], metavar="ID", help="of the event")
+    which.add_argument("--all", action="store_true", help="every clip")
+    for action, run in ((listing, _clips_list), (export, _clips_export), (delete, _clips_delete)):
+        action.add_argument("--config", type=Path, required=True, metavar="FILE", help="settings, node.toml")
+        action.set_defaults(run=run)
+
+
 def _hop(text: str) -> float:
     try:
         seconds = float(text)
@@ -143,6 +163,33 @@ def _doctor(arguments: argparse.Namespace) -> int:
     config = arguments.config
     read = settings.NodeSettings(node="doctor") if config is None else settings.load(config)
     return doctor(read, as_json=arguments.json)
+
+
+def _clips_key(arguments: argparse.Namespace) -> int:
+    from tocsin_node.clip_files import make_key  # noqa: PLC0415  # see _listen
+
+    make_key(arguments.file)
+    return 0
+
+
+def _clips_list(arguments: argparse.Namespace) -> int:
+    from tocsin_node.clip_export import list_clips  # noqa: PLC0415  # see _listen
+
+    return list_clips(settings.load(arguments.config).clips)
+
+
+def _clips_export(arguments: argparse.Namespace) -> int:
+    from tocsin_node.clip_export import export_clip  # noqa: PLC0415  # see _listen
+
+    export_clip(settings.load(arguments.config).clips, arguments.id, arguments.file)
+    return 0
+
+
+def _clips_delete(arguments: argparse.Namespace) -> int:
+    from tocsin_node.clip_export import delete_clips  # noqa: PLC0415  # see _listen
+
+    delete_clips(settings.load(arguments.config).clips, arguments.ids or None)
+    return 0
 
 
 def _run(arguments: argparse.Namespace) -> int:

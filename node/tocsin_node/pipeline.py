@@ -9,7 +9,7 @@ import statistics
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -152,6 +152,8 @@ class Pipeline:
         self._clipped = self._counted = 0
         self._samples = 0
         self._arrived = 0.0
+        self.on_window: Callable[[float, Sequence[float]], None] = lambda _end, _scores: None
+        """Called for each window with its end, seconds of the stream, and the score of each label."""
         self.restart()
 
     @property
@@ -223,6 +225,7 @@ class Pipeline:
         with self._lock:
             self._timings.append(self._timer() - began)
         heard = Window(end_seconds, scores.tolist(), self._levels.last_second())
+        self.on_window(heard.end, heard.scores)
         changes = self._detector.step(heard.end, heard.scores, heard.level_dbfs)
         return [self._detected(change) for change in self._agreement.hear(heard, changes)]
 

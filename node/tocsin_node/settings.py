@@ -168,6 +168,40 @@ class HomeAssistantSettings:
 
 
 @dataclass(frozen=True)
+class ClipSettings:
+    """Whether short recordings of alarms are kept. They never leave the node."""
+
+    keep: bool = setting(
+        False,
+        "Keep short, encrypted clips of alarms on this node; the dashboard says so. Needs tocsin[clips].",
+    )
+    folder: Path = setting(Path("node-clips"), "Folder of the clips; it should hold nothing else.")
+    key_file: Path = setting(
+        Path("node-clips.key"),
+        "Key that encrypts them, readable by its owner alone: tocsin node clips key FILE makes it.",
+    )
+    seconds_before: float = setting(
+        2.0, "A clip begins this long before the alarm.", minimum=0.0, maximum=30.0
+    )
+    seconds_after: float = setting(
+        6.0, "And ends this long after the alarm began.", minimum=1.0, maximum=30.0
+    )
+    max_bytes: int = setting(
+        50_000_000,
+        "All clips together take up to this; then the oldest go.",
+        minimum=2_000_000,
+        maximum=100_000_000_000,
+    )
+    max_age_days: float = setting(14.0, "A clip is deleted after this.", minimum=0.01, maximum=366.0)
+    speech_above: float = setting(
+        0.2,
+        "Nothing is kept if the network's score of speech is above this in any window of the clip.",
+        minimum=0.0,
+        maximum=0.5,
+    )
+
+
+@dataclass(frozen=True)
 class NodeSettings:
     """All settings of a node."""
 
@@ -199,6 +233,7 @@ class NodeSettings:
     home_assistant: HomeAssistantSettings = table(
         HomeAssistantSettings, "Whether Home Assistant finds the node by itself."
     )
+    clips: ClipSettings = table(ClipSettings, "Whether short recordings of alarms are kept on the node.")
 
     @property
     def room_name(self) -> str:

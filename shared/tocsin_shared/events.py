@@ -115,6 +115,7 @@ class TroubleKind(StrEnum):
     BROKER_CERTIFICATE = "broker_certificate"
     WARNING_OUTPUT = "warning_output"
     WATCHDOG = "watchdog"
+    CLIPS = "clips"
 
 
 class ScoredLabel(Struct, frozen=True):
@@ -223,6 +224,8 @@ class NodeBorn(Message, frozen=True, kw_only=True):
     hop_seconds: Seconds
     heartbeat_seconds: Seconds
     outbox_depth: Count
+    keeps_clips: bool = False
+    """Short, encrypted recordings of alarms are kept on the node; everybody in the room is to know."""
 
 
 class Heartbeat(Message, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ EVENT_KEYS = {
 ROOM_KEYS = {
     "node", "zone", "room", "state", "since", "level_dbfs", "last_seen", "bundle", "version", "runtime",
     "hardware", "source", "hop_seconds", "labels", "outbox_depth", "dropped_blocks", "inference_p95_ms",
-    "clipped_ratio", "boot", "troubles",
+    "clipped_ratio", "boot", "troubles", "keeps_clips",
 }  # fmt: skip
 
 

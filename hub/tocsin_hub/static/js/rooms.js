@@ -159,6 +159,7 @@ function trouble(room, state) {
 
 function remarks(room) {
   const found = [];
+  if (room.keeps_clips) found.push(t("rooms.keeps_clips"));
   if (room.clipped_ratio > CLIPPED_RATIO) found.push(t("rooms.clipping"));
   if (room.dropped_blocks > 0) found.push(t("rooms.dropped", { count: room.dropped_blocks }));
   if (room.outbox_depth > 0) found.push(t("rooms.waiting", { count: room.outbox_depth }));
