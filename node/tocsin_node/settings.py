@@ -194,7 +194,7 @@ class ClipSettings:
     )
     max_age_days: float = setting(14.0, "A clip is deleted after this.", minimum=0.01, maximum=366.0)
     speech_above: float = setting(
-        0.2,
+        0.05,
         "Nothing is kept if the network's score of speech is above this in any window of the clip.",
         minimum=0.0,
         maximum=0.5,
