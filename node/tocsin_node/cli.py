@@ -188,7 +188,7 @@ def _clips_export(arguments: argparse.Namespace) -> int:
 def _clips_delete(arguments: argparse.Namespace) -> int:
     from tocsin_node.clip_export import delete_clips  # noqa: PLC0415  # see _listen
 
-    delete_clips(settings.load(arguments.config).clips, arguments.ids or None)
+    delete_clips(settings.load(arguments.config).clips, None if arguments.all else arguments.ids)
     return 0
 
 

@@ -56,6 +56,12 @@ def test_rooms_say_all_that_their_nodes_said(hub: Hub, client: FlaskClient) -> N
         datetime.fromisoformat(moment)
 
 
+def test_a_room_says_whether_its_node_keeps_clips(hub: Hub, client: FlaskClient) -> None:
+    for keeps in (True, False):
+        say(hub, "birth", birth(keeps_clips=keeps))
+        assert get(client, "/api/v1/rooms")["rooms"][0]["keeps_clips"] is keeps
+
+
 def test_a_room_that_was_hardly_heard_has_no_figures(hub: Hub, client: FlaskClient) -> None:
     say(hub, "conn", conn(Presence.ONLINE))
     (room,) = get(client, "/api/v1/rooms")["rooms"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as mqtt
+from msgspec.structs import replace
 from paho.mqtt.enums import CallbackAPIVersion
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from ulid import ULID
@@ -115,6 +116,10 @@ class PaperNode:
 
     def _presence(self, state: Presence) -> NodeConnection:
         return NodeConnection(state=state, boot=self.boot, session=1)
+
+    def announce_clips(self, *, keeps: bool) -> None:
+        """Be born again, now with or without clips."""
+        self._send("birth", replace(self._birth(), keeps_clips=keeps))
 
     def _birth(self) -> NodeBorn:
         return NodeBorn(

@@ -282,6 +282,21 @@ def test_a_room_names_its_troubles_since_when_and_until_they_are_over(
         place.wait(lambda: not place.one(".room-troubles").is_displayed(), "no trouble, no list")
 
 
+def test_a_room_whose_node_keeps_clips_says_so(place: Place) -> None:
+    with place.node() as node:
+        node.beat(-50.0)
+        place.open("/?lang=en", PHONE)
+        place.wait(lambda: "dBFS" in place.text(".room"), "the room")
+        assert not place.one(".room-remarks").is_displayed()
+        node.announce_clips(keeps=True)
+        words = "This node keeps short, encrypted recordings of alarms."
+        place.wait(lambda: words in place.text(".room-remarks"), "the announcement")
+        place.open("/?lang=ko", PHONE)
+        place.wait(lambda: "암호화해 보관합니다" in place.text(".room-remarks"), "the announcement in Korean")
+        node.announce_clips(keeps=False)
+        place.wait(lambda: not place.one(".room-remarks").is_displayed(), "its end")
+
+
 def test_a_sound_whose_room_fell_silent_is_in_doubt_and_not_over(place: Place) -> None:
     place.open("/?lang=en")
     with place.node() as node:
