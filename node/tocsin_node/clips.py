@@ -23,7 +23,7 @@ from tocsin_shared.manifest import Manifest
 
 SPEECH = "speech"
 LATEST_SECONDS = 30.0
-"""So long after its onset a detection may be told: a rhythm needs two whole cycles."""
+"""So long after its onset a detection may be told: a rhythm needs some whole cycles."""
 WAITING_CLIPS = 4
 """Whole clips that wait for the disk; what comes beyond is not kept."""
 TIDY_SECONDS = 600.0
