@@ -12,7 +12,9 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tocsin_shared.events import EventRef
 from tocsin_shared.labels import Severity, severity_of
@@ -75,6 +77,25 @@ class Counts:
     dropped: int
 
 
+class _Connection(sqlite3.Connection):
+    """A connection whose every complaint is an error of SQLite.
+
+    SQLite quotes names in its messages. Those of a damaged file may be no UTF-8, and then Python raises a
+    ``UnicodeDecodeError`` in place of the message.
+    """
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        """As in any connection.
+
+        Raises:
+            sqlite3.Error: whatever is wrong.
+        """
+        try:
+            return super().execute(*arguments)
+        except UnicodeDecodeError as error:
+            raise sqlite3.DatabaseError(f"damaged beyond spelling: {error}") from error
+
+
 class OutboxTable:
     """Rows in one SQLite database."""
 
@@ -84,7 +105,9 @@ class OutboxTable:
     @classmethod
     def open(cls, path: Path, *, thorough: bool = True) -> "OutboxTable":
         """The table in the file ``path``, made if it is not there; all of it is read if ``thorough``."""
-        connection = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            path, timeout=5.0, isolation_level=None, check_same_thread=False, factory=_Connection
+        )
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
@@ -196,7 +219,8 @@ class OutboxTable:
 def salvage(path: Path) -> list[Row]:
     """What can still be read of the broken database ``path``: rows from both of its ends up to the damage."""
     rows: dict[int, Row] = {}
-    with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=1.0)) as connection:
+    opened = partial(sqlite3.connect, path, timeout=1.0, factory=_Connection)
+    with suppress(sqlite3.Error), closing(opened()) as connection:
         for order in ("ASC", "DESC"):
             with suppress(sqlite3.Error, TypeError):
                 query = f"SELECT {_ROW} FROM outbox NOT INDEXED WHERE dead = 0 ORDER BY seq {order} LIMIT ?"  # noqa: S608

@@ -314,6 +314,21 @@ def test_however_a_database_is_broken_the_outbox_goes_on(path: Path, seed: int) 
     again.close()
 
 
+def test_a_database_whose_damage_cannot_even_be_spelled_is_broken_and_no_more(path: Path) -> None:
+    """SQLite quotes damaged names in its errors; bytes that are no UTF-8 make Python fail to tell them."""
+    outbox = opened(path)
+    outbox.add(event)
+    outbox.close()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute("UPDATE sqlite_master SET name = CAST(x'DE41' AS TEXT), sql = 'no sql'")
+        database.commit()
+    again = opened(path)
+    fresh = again.add(event)
+    assert fresh.id in {row.id for row in again.waiting(1000)}
+    again.close()
+
+
 class Told:
     """What was told of troubles, in the order of the telling."""
 
