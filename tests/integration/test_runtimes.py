@@ -77,19 +77,26 @@ def test_every_variant_gives_the_same_scores_on_both(forerunner: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_tests_of_the_node_pass_on_the_forerunner(forerunner: Path) -> None:
+@pytest.mark.parametrize(
+    ("marked", "tests"),
+    [("not corpus", TESTS), ("not corpus and not slow", ("tests/node",))],
+    ids=["what is near the interpreter", "the whole node"],
+)
+def test_the_tests_of_the_node_pass_on_the_forerunner(
+    forerunner: Path, marked: str, tests: tuple[str, ...]
+) -> None:
     answer = run(
         forerunner,
         "-m",
         "pytest",
         "-q",
         "-m",
-        "not corpus",
+        marked,
         "-p",
         "no:cacheprovider",
         "-k",
         LEFT_OUT,
-        *TESTS,
+        *tests,
     )
     assert answer.returncode == 0, answer.stdout[-4000:] + answer.stderr[-1000:]
     assert "skipped" not in answer.stdout, answer.stdout[-2000:]
