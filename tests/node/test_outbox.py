@@ -329,6 +329,18 @@ def test_a_database_whose_damage_cannot_even_be_spelled_is_broken_and_no_more(pa
     again.close()
 
 
+def test_one_row_with_a_letter_that_is_none_does_not_hide_the_others(path: Path) -> None:
+    outbox = opened(path)
+    kept = [outbox.add(event) for _ in range(3)]
+    outbox.close()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE outbox SET id = CAST(x'DE41' AS TEXT) WHERE seq = 2")
+        database.commit()
+    again = opened(path)
+    assert {kept[0].id, kept[2].id} <= {row.id for row in again.waiting(1000)}
+    again.close()
+
+
 class Told:
     """What was told of troubles, in the order of the telling."""
 
