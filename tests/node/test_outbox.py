@@ -341,6 +341,28 @@ def test_one_row_with_a_letter_that_is_none_does_not_hide_the_others(path: Path)
     again.close()
 
 
+def test_an_index_that_lacks_a_row_hides_no_event(path: Path) -> None:
+    outbox = opened(path)
+    first = outbox.add(event)
+    outbox.close()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        (index,) = database.execute("SELECT * FROM sqlite_master WHERE name = 'outbox_order'")
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute("DELETE FROM sqlite_master WHERE name = 'outbox_order'")
+        database.commit()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute(
+            "INSERT INTO outbox (id, label, priority, payload)"
+            " SELECT 'unlisted', label, priority, payload FROM outbox"
+        )
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute("INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", index)
+        database.commit()
+    again = opened(path)
+    assert {row.id for row in again.waiting(1000)} == {first.id, "unlisted"}
+    again.close()
+
+
 class Told:
     """What was told of troubles, in the order of the telling."""
 
