@@ -9,7 +9,7 @@ from flask import Flask, Response, g, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from tocsin_hub.api import api, problem
+from tocsin_hub.api import SPEC, api, problem
 from tocsin_hub.auth import SESSION_DAYS, auth, secret_key
 from tocsin_hub.pages import pages
 from tocsin_hub.services import EXTENSION, Services, services
@@ -39,6 +39,7 @@ def create_app(hub: Services) -> Flask:
     app.extensions[EXTENSION] = hub
     for blueprint in (api, auth, pages):
         app.register_blueprint(blueprint)
+    SPEC.register(app)
     app.add_url_rule("/healthz", view_func=healthz)
     app.add_template_global(csp_nonce)
     app.after_request(_with_headers)

@@ -126,6 +126,86 @@ def m008_certainty(db: Database) -> None:
     db.execute("ALTER TABLE events ADD COLUMN certainty TEXT NOT NULL DEFAULT 'certain'")
 
 
+@MIGRATIONS()
+def m009_hops(db: Database) -> None:
+    """When the node decided, and when the hub first had a detection on its disk."""
+    db.execute("ALTER TABLE events ADD COLUMN detected_us INTEGER")
+    db.execute("ALTER TABLE events ADD COLUMN first_committed_us INTEGER")
+
+
+@MIGRATIONS()
+def m010_incidents(db: Database) -> None:
+    """One row for each incident, a line for each thing that happened to it, and which events it holds."""
+    db.execute(
+        "CREATE TABLE incidents (id TEXT PRIMARY KEY, kind TEXT NOT NULL, grouping TEXT NOT NULL, "
+        "label TEXT NOT NULL, severity TEXT NOT NULL, zone TEXT NOT NULL, drill INTEGER NOT NULL, "
+        "opened_us INTEGER NOT NULL, updated_us INTEGER NOT NULL, cleared_us INTEGER, "
+        "acknowledged_us INTEGER, acknowledged_by TEXT, help_us INTEGER, origin_node TEXT, "
+        "origin_level_dbfs REAL, nodes TEXT NOT NULL, first_event TEXT, events INTEGER NOT NULL, "
+        "late INTEGER NOT NULL, detail TEXT NOT NULL, change INTEGER NOT NULL) STRICT"
+    )
+    db.execute("CREATE UNIQUE INDEX idx_incidents_change ON incidents (change)")
+    db.execute("CREATE INDEX idx_incidents_opened ON incidents (opened_us, id)")
+    db.execute("CREATE INDEX idx_incidents_active ON incidents (grouping, zone) WHERE cleared_us IS NULL")
+    db.execute(
+        "CREATE TABLE incident_log (id INTEGER PRIMARY KEY, incident TEXT NOT NULL, at_us INTEGER NOT NULL, "
+        "step TEXT NOT NULL, person TEXT, node TEXT, event TEXT, detail TEXT NOT NULL) STRICT"
+    )
+    db.execute("CREATE INDEX idx_incident_log_incident ON incident_log (incident, at_us, id)")
+    db.execute(
+        "CREATE TABLE incident_events (event TEXT PRIMARY KEY, incident TEXT NOT NULL) STRICT, WITHOUT ROWID"
+    )
+    db.execute("CREATE INDEX idx_incident_events_incident ON incident_events (incident)")
+    db.execute(
+        "CREATE TABLE drills (id TEXT PRIMARY KEY, zones TEXT NOT NULL, "
+        "started_by TEXT, note TEXT NOT NULL, started_us INTEGER NOT NULL, ends_us INTEGER NOT NULL) STRICT"
+    )
+
+
+@MIGRATIONS()
+def m011_people(db: Database) -> None:
+    """Persons, how they get in, programs that act for them, and who did what."""
+    db.execute(
+        "CREATE TABLE people (id TEXT PRIMARY KEY, name TEXT NOT NULL, role TEXT NOT NULL, language TEXT, "
+        "zones TEXT NOT NULL, buddy TEXT, shift TEXT NOT NULL, quiet TEXT NOT NULL, muted TEXT NOT NULL, "
+        "enabled INTEGER NOT NULL, login TEXT UNIQUE, password_hash TEXT, created_us INTEGER NOT NULL) STRICT"
+    )
+    db.execute("ALTER TABLE sessions ADD COLUMN person TEXT")
+    db.execute("ALTER TABLE login_links ADD COLUMN person TEXT")
+    db.execute(
+        "CREATE TABLE api_tokens (id TEXT PRIMARY KEY, name TEXT NOT NULL, "
+        "token_sha256 TEXT NOT NULL UNIQUE, person TEXT NOT NULL, scopes TEXT NOT NULL, "
+        "created_us INTEGER NOT NULL, expires_us INTEGER, used_us INTEGER, revoked_us INTEGER) STRICT"
+    )
+    db.execute(
+        "CREATE TABLE audit (id INTEGER PRIMARY KEY, at_us INTEGER NOT NULL, person TEXT, "
+        "action TEXT NOT NULL, subject TEXT NOT NULL, detail TEXT NOT NULL, address TEXT NOT NULL) STRICT"
+    )
+    db.execute("CREATE INDEX idx_audit_at ON audit (at_us)")
+
+
+@MIGRATIONS()
+def m012_alerts(db: Database) -> None:
+    """Plans whom to tell, who was told, and each try to reach somebody."""
+    db.execute(
+        "CREATE TABLE policies (id TEXT PRIMARY KEY, rank INTEGER NOT NULL, document TEXT NOT NULL, "
+        "changed_us INTEGER NOT NULL) STRICT"
+    )
+    db.execute(
+        "CREATE TABLE alerts (id TEXT PRIMARY KEY, incident TEXT NOT NULL, person TEXT, "
+        "audience TEXT NOT NULL, created_us INTEGER NOT NULL, answered_us INTEGER, answer TEXT) STRICT"
+    )
+    db.execute("CREATE INDEX idx_alerts_incident ON alerts (incident)")
+    db.execute("CREATE INDEX idx_alerts_person ON alerts (person, created_us)")
+    db.execute(
+        "CREATE TABLE deliveries (id TEXT PRIMARY KEY, alert TEXT NOT NULL, channel TEXT NOT NULL, "
+        "receipt_sha256 TEXT, queued_us INTEGER NOT NULL, accepted_us INTEGER, shown_us INTEGER, "
+        "failed_us INTEGER, error TEXT NOT NULL) STRICT"
+    )
+    db.execute("CREATE INDEX idx_deliveries_alert ON deliveries (alert)")
+    db.execute("CREATE UNIQUE INDEX idx_deliveries_receipt ON deliveries (receipt_sha256)")
+
+
 _EVENT_COLUMNS_THAT_MUST_BE = (
     "node",
     "zone",

@@ -1,54 +1,33 @@
-"""The HTTP API, ``/api/v1``: parse, ask, answer in JSON."""
+"""Rooms and events over HTTP."""
 
 import re
 
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from tocsin_hub.auth import is_logged_in
 from tocsin_hub.services import services
 from tocsin_hub.store import MAX_PAGE, HistoryFilter
 from tocsin_hub.times import iso
 from tocsin_hub.views import event_json, room_json
-from tocsin_shared.errors import BadInputError, UnavailableError
+from tocsin_shared.errors import BadInputError
 from tocsin_shared.events import NODE_ID_PATTERN
 from tocsin_shared.labels import LABEL_PATTERN, Severity
 
 DEFAULT_PAGE = 50
 _LARGEST = 2**63 - 1
 
-api = Blueprint("api", __name__, url_prefix="/api/v1")
+events = Blueprint("events", __name__)
 
 
-def problem(status: int, code: str, message: str) -> ResponseReturnValue:
-    """An error as the API tells it."""
-    return jsonify(error={"code": code, "message": message}), status
-
-
-@api.before_request
-def _only_with_a_session() -> ResponseReturnValue | None:
-    return None if is_logged_in() else problem(401, "not_logged_in", "Log in with a login link first.")
-
-
-@api.errorhandler(BadInputError)
-def _bad_input(error: BadInputError) -> ResponseReturnValue:
-    return problem(400, "bad_parameter", str(error))
-
-
-@api.errorhandler(UnavailableError)
-def _unavailable(error: UnavailableError) -> ResponseReturnValue:
-    return problem(503, "unavailable", "The database does not answer at the moment; try again soon.")
-
-
-@api.get("/rooms")
-def rooms() -> ResponseReturnValue:
+@events.get("/rooms")
+def list_rooms() -> ResponseReturnValue:
     """Every room with its state."""
     hub = services()
     return jsonify(at=iso(hub.clock()), rooms=[room_json(record) for record in hub.rooms.all()])
 
 
-@api.get("/events")
-def events() -> ResponseReturnValue:
+@events.get("/events")
+def list_events() -> ResponseReturnValue:
     """Events after a change (``after``), or those of the past, newest first (``before``)."""
     return _changes() if "after" in request.args else _history()
 

@@ -1,0 +1,8 @@
+"""The HTTP API, ``/api/v1``: parse, ask, answer in JSON. One module for each matter."""
+
+from tocsin_hub.api.events import events as _events
+from tocsin_hub.api.parts import SPEC, api, problem
+
+__all__ = ["SPEC", "api", "problem"]
+
+api.register_blueprint(_events)

@@ -1,0 +1,1 @@
+"""Incidents: what belongs together of all that the nodes report, and what became of it."""
