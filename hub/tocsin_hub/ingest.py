@@ -13,6 +13,9 @@ from typing import Protocol
 import msgspec
 
 from tocsin_hub import rooms as rules
+from tocsin_hub.incidents import keeping
+from tocsin_hub.incidents.model import Incident
+from tocsin_hub.incidents.rules import Limits
 from tocsin_hub.recorder import KEPT_PAYLOAD_BYTES, Fate, Quarantined, Recorder
 from tocsin_hub.rooms import NodeRecord, Rooms
 from tocsin_hub.store import StoredEvent
@@ -54,8 +57,8 @@ class Broker(Protocol):
 class Screen(Protocol):
     """Where changes are shown."""
 
-    def show(self, item: StoredEvent | NodeRecord) -> None:
-        """Show an event or a room soon; never waits, never raises."""
+    def show(self, item: StoredEvent | NodeRecord | Incident) -> None:
+        """Show an event, a room or an incident soon; never waits, never raises."""
 
 
 class _RawBackfill(msgspec.Struct):
@@ -77,12 +80,17 @@ class Ingest:
         clock: Callable[[], int],
         stored: int,
         quarantined: int,
+        limits: Limits = Limits(),  # noqa: B008 - it is frozen
+        on_incident: Callable[[Incident], None] = lambda _: None,
     ) -> None:
+        """``on_incident`` is told of each change of an incident after COMMIT, in the writer's thread."""
         self._rooms = rooms
         self._put = put
         self._broker = broker
         self._screen = screen
         self._clock = clock
+        self._limits = limits
+        self._on_incident = on_incident
         self._saved_us: dict[str, int] = {}
         self.stored = stored
         """Detections in the database."""
@@ -163,7 +171,14 @@ class Ingest:
     def _noting(self, changed: TroublesChanged, payload: bytes, now_us: int) -> Work:
         def write(recorder: Recorder) -> Outcome:
             recorder.save_troubles(changed, now_us)
-            return Outcome()
+            record = self._rooms.get(changed.node)
+            still = [trouble for trouble in changed.troubles if trouble.until is None]
+            zone = record.zone if record is not None else ""
+            return Outcome(
+                incidents=keeping.fold_troubles(
+                    recorder, changed.node, zone, still, now_us, limits=self._limits
+                )
+            )
 
         topic = node_topic(changed.node, "troubles")
         return Work(write, lambda reason: self._aside(topic, payload, reason, now_us))
@@ -265,6 +280,7 @@ class Ingest:
                 node=message.node,
                 refs=(EventRef(id=message.id, seq=message.seq),),
                 changed=() if event is None else (event,),
+                incidents=() if event is None else keeping.fold_event(recorder, event, now_us, self._limits),
                 answer=self._count_stored if fate is Fate.ADDED else None,
             )
 
@@ -299,6 +315,11 @@ class Ingest:
                 self._broker.acknowledge(outcome.receipt)
             for event in outcome.changed:
                 self._screen.show(event)
+        # Of an incident that changed several times within one commit, the last state says all.
+        latest = {incident.id: incident for outcome in outcomes for incident in outcome.incidents}
+        for incident in latest.values():
+            self._on_incident(incident)
+            self._screen.show(incident)
 
     def tick(self) -> None:
         """Look which rooms fell silent or came back since the last look."""

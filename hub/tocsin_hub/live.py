@@ -16,11 +16,14 @@ from flask_socketio import ConnectionRefusedError as Refused
 from flask_socketio import Namespace, SocketIO
 
 from tocsin_hub.auth import is_logged_in
+from tocsin_hub.incidents.model import Incident
+from tocsin_hub.incidents.reading import Incidents
 from tocsin_hub.rooms import NodeRecord, Rooms
 from tocsin_hub.settings import SPARE_THREADS, WebSettings
 from tocsin_hub.store import StoredEvent
 from tocsin_hub.threads import end_process, start_thread
-from tocsin_hub.views import event_json, room_json
+from tocsin_hub.views import event_json, incident_json, incidents_json, room_json
+from tocsin_shared.errors import UnavailableError
 
 NAMESPACE = "/live"
 _QUEUE = 5000
@@ -31,13 +34,22 @@ log = logging.getLogger(__name__)
 class Live:
     """Hands events and rooms to the connected dashboards, in a thread of its own."""
 
-    def __init__(self, web: WebSettings, rooms: Rooms, epoch: str, latest_change: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        web: WebSettings,
+        rooms: Rooms,
+        epoch: str,
+        latest_change: Callable[[], int],
+        incidents: Incidents | None = None,
+    ) -> None:
+        """``incidents`` tells who answered, and her name; without it incidents are shown without answers."""
         self._web = web
         self._rooms = rooms
         self._epoch = epoch
         self._latest_change = latest_change
+        self._incidents = incidents
         self._socketio: SocketIO | None = None
-        self._queue: queue.Queue[StoredEvent | NodeRecord | None] = queue.Queue(_QUEUE)
+        self._queue: queue.Queue[StoredEvent | NodeRecord | Incident | None] = queue.Queue(_QUEUE)
         self._overflowed = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -65,8 +77,11 @@ class Live:
         if self._thread is not None:
             self._thread.join(5.0)
 
-    def show(self, item: StoredEvent | NodeRecord) -> None:
-        """Emit an event or a room soon; never waits. When the queue is full, dashboards are told to fetch."""
+    def show(self, item: StoredEvent | NodeRecord | Incident) -> None:
+        """Emit an event, a room or an incident soon; never waits.
+
+        When the queue is full, dashboards are told to fetch.
+        """
         try:
             self._queue.put_nowait(item)
         except queue.Full:
@@ -76,11 +91,19 @@ class Live:
         while (item := self._queue.get()) is not None:
             if isinstance(item, NodeRecord):
                 self._emit("room", room_json(item))
+            elif isinstance(item, Incident):
+                self._emit("incident", self._incident_json(item))
             else:
                 self._emit("event", event_json(item, self._rooms.get(item.node)))
             if self._overflowed.is_set() and self._queue.empty():
                 self._overflowed.clear()
                 self._emit("hello", self._hello())
+
+    def _incident_json(self, incident: Incident) -> dict[str, Any]:
+        if self._incidents is not None:
+            with suppress(UnavailableError):  # shown all the same: it may be about this very database
+                return incidents_json([incident], self._rooms, self._incidents)[0]
+        return incident_json(incident, self._rooms, (), {})
 
     def _hello(self) -> dict[str, Any]:
         return {"change": self._latest_change(), "epoch": self._epoch}

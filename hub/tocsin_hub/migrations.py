@@ -206,6 +206,28 @@ def m012_alerts(db: Database) -> None:
     db.execute("CREATE UNIQUE INDEX idx_deliveries_receipt ON deliveries (receipt_sha256)")
 
 
+@MIGRATIONS()
+def m013_incident_rules(db: Database) -> None:
+    """What the rules must remember of an incident, which of its events last, and drills that sound."""
+    for column in (
+        "certainty TEXT",
+        "unheard TEXT NOT NULL DEFAULT '[]'",
+        "tally TEXT NOT NULL DEFAULT '{}'",
+        "quiet_us INTEGER",
+    ):
+        db.execute(f"ALTER TABLE incidents ADD COLUMN {column}")
+    db.execute("CREATE INDEX idx_incidents_place ON incidents (grouping, zone, cleared_us)")
+    db.execute("ALTER TABLE incident_events ADD COLUMN ended_us INTEGER")
+    db.execute(
+        "CREATE INDEX idx_incident_events_lasting ON incident_events (incident, event) WHERE ended_us IS NULL"
+    )
+    db.execute(
+        "CREATE INDEX idx_incident_log_answered ON incident_log (incident, id) WHERE step = 'answered'"
+    )
+    db.execute("ALTER TABLE drills ADD COLUMN sound INTEGER NOT NULL DEFAULT 0")
+    db.execute("CREATE INDEX idx_drills_ends ON drills (ends_us)")
+
+
 _EVENT_COLUMNS_THAT_MUST_BE = (
     "node",
     "zone",

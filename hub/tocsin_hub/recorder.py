@@ -34,7 +34,10 @@ KEPT_TROUBLE_ROWS = 1000
 KEPT_PAYLOAD_BYTES = 1024
 _PHASE_ORDER = {Phase.ONSET: 0, Phase.UPDATE: 1, Phase.OFFSET: 2}
 _NAMES = ", ".join(EVENT_COLUMNS)
-_INSERT_EVENT = f"INSERT INTO events ({_NAMES}) VALUES ({', '.join('?' * len(EVENT_COLUMNS))})"  # noqa: S608
+_INSERT_EVENT = (
+    f"INSERT INTO events ({_NAMES}, detected_us, first_committed_us) "  # noqa: S608
+    f"VALUES ({', '.join('?' * (len(EVENT_COLUMNS) + 2))})"
+)
 _UPDATE_EVENT = f"UPDATE events SET {' = ?, '.join(EVENT_COLUMNS[1:])} = ? WHERE id = ?"  # noqa: S608
 
 
@@ -66,6 +69,16 @@ class Quarantined:
 def supersedes(phase: Phase, seq: int, stored_phase: Phase, stored_seq: int) -> bool:
     """Whether a message says more than the stored one of the same detection: later phase, or later word."""
     return (_PHASE_ORDER[phase], seq) > (_PHASE_ORDER[stored_phase], stored_seq)
+
+
+def detected_us(message: SoundDetected) -> int | None:
+    """When the node decided, microseconds of UTC; ``None`` if ``message`` was not made at that moment.
+
+    Onset and decision are compared on the node's monotonic clock: the other may have been set between.
+    """
+    if message.phase is not Phase.ONSET or message.onset_mono_ns is None:
+        return None
+    return to_us(message.onset) + max(0, message.mono_ns - message.onset_mono_ns) // 1000
 
 
 class Recorder:
@@ -128,7 +141,7 @@ class Recorder:
         ).fetchone()
         if row is None:
             event = self._event(message, received_us, received_us, now_us)
-            execute(_INSERT_EVENT, _values(event))
+            execute(_INSERT_EVENT, (*_values(event), detected_us(message), now_us))
             return Fate.ADDED, event
         node, phase, seq, first_received_us = row
         if node != message.node:

@@ -10,6 +10,10 @@ from flask import Flask
 from ulid import ULID
 
 from tocsin_hub.app import create_app
+from tocsin_hub.incidents.desk import Desk
+from tocsin_hub.incidents.model import Incident
+from tocsin_hub.incidents.reading import Incidents
+from tocsin_hub.incidents.watch import Watch
 from tocsin_hub.ingest import Ingest
 from tocsin_hub.link import Link
 from tocsin_hub.live import Live
@@ -39,6 +43,7 @@ class Hub:
     writer: Writer
     link: Link
     live: Live
+    watch: Watch
     _stopping: threading.Event
 
     def start(self, on_death: Callable[[str], None] = end_process) -> None:
@@ -66,11 +71,18 @@ class Hub:
     def _tick(self) -> None:
         with suppress(UnavailableError):  # the writer takes nothing more: the hub is stopping
             while not self._stopping.wait(TICK_SECONDS):
+                self.watch.tick()
                 self.ingest.tick()
 
 
-def build(settings: HubSettings, clock: Callable[[], int] = now_us) -> Hub:
+def build(
+    settings: HubSettings,
+    clock: Callable[[], int] = now_us,
+    on_incident: Callable[[Incident], None] = lambda _: None,
+) -> Hub:
     """A hub that is ready to start; its database is made or brought up to date.
+
+    ``on_incident`` is told of each change of an incident once it is on the disk; it must not wait.
 
     Raises:
         UnavailableError: the database or the state folder cannot be used.
@@ -81,7 +93,9 @@ def build(settings: HubSettings, clock: Callable[[], int] = now_us) -> Hub:
     rooms = Rooms(store.nodes(), Hearing(connected=False, since_us=clock()))
     link = Link(settings.broker, epoch, clock)
     writer = Writer(Recorder(settings.database), settings.ingest)
-    live = Live(settings.web, rooms, epoch, lambda: writer.state.latest_change)
+    incidents = Incidents(store)
+    live = Live(settings.web, rooms, epoch, lambda: writer.state.latest_change, incidents)
+    limits = settings.incidents.limits
     ingest = Ingest(
         rooms=rooms,
         put=writer.put,
@@ -90,6 +104,18 @@ def build(settings: HubSettings, clock: Callable[[], int] = now_us) -> Hub:
         clock=clock,
         stored=store.event_count(),
         quarantined=store.counter("quarantined"),
+        limits=limits,
+        on_incident=on_incident,
+    )
+    watch = Watch(
+        settings=settings.broker,
+        reading=incidents,
+        rooms=rooms,
+        writer=writer,
+        screen=live,
+        on_incident=on_incident,
+        clock=clock,
+        limits=limits,
     )
     services = Services(
         settings=settings,
@@ -99,10 +125,12 @@ def build(settings: HubSettings, clock: Callable[[], int] = now_us) -> Hub:
         epoch=epoch,
         clock=clock,
         health=lambda: _health(ingest, writer, link),
+        incidents=incidents,
+        desk=Desk(writer, clock, limits),
     )
     app = create_app(services)
     live.attach(app)
-    return Hub(services, app, ingest, writer, link, live, threading.Event())
+    return Hub(services, app, ingest, writer, link, live, watch, threading.Event())
 
 
 def _health(ingest: Ingest, writer: Writer, link: Link) -> Health:

@@ -6,6 +6,8 @@ from typing import cast
 
 from flask import current_app
 
+from tocsin_hub.incidents.desk import Desk
+from tocsin_hub.incidents.reading import Incidents
 from tocsin_hub.rooms import Rooms
 from tocsin_hub.settings import HubSettings
 from tocsin_hub.store import Store
@@ -48,6 +50,10 @@ class Services:
     clock: Callable[[], int]
     """Microseconds of UTC."""
     health: Callable[[], Health]
+    incidents: Incidents
+    """Reads incidents."""
+    desk: Desk
+    """Takes what people do about incidents."""
 
 
 def services() -> Services:

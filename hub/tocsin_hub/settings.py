@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from tocsin_hub.incidents.rules import Limits
 from tocsin_shared import settings
 from tocsin_shared.broker import BrokerSettings
 from tocsin_shared.settings import setting, table
@@ -69,6 +70,44 @@ class IngestSettings:
 
 
 @dataclass(frozen=True)
+class IncidentSettings:
+    """How what nodes report becomes incidents."""
+
+    hold_seconds: float = setting(
+        20.0, "An incident ends when none of its sounds was heard for this long.", minimum=0.0, maximum=3600.0
+    )
+    rejoin_seconds: float = setting(
+        120.0,
+        "A sound that begins so soon after the end of an incident goes on with it.",
+        minimum=0.0,
+        maximum=86_400.0,
+    )
+    late_seconds: float = setting(
+        120.0,
+        "A sound that is reported so long after its onset, and is over, is shown but alarms nobody.",
+        minimum=10.0,
+        maximum=86_400.0,
+    )
+    node_silent_seconds: float = setting(
+        20.0,
+        "A node of which nothing was heard for this long is a trouble; never sooner than two and a half of "
+        "its heartbeats and 2 s.",
+        minimum=5.0,
+        maximum=3600.0,
+    )
+
+    @property
+    def limits(self) -> Limits:
+        """The same, as the rules want it."""
+        return Limits(
+            hold_seconds=self.hold_seconds,
+            rejoin_seconds=self.rejoin_seconds,
+            late_seconds=self.late_seconds,
+            node_silent_seconds=self.node_silent_seconds,
+        )
+
+
+@dataclass(frozen=True)
 class HubSettings:
     """All settings of the hub."""
 
@@ -79,6 +118,7 @@ class HubSettings:
     broker: BrokerSettings = table(BrokerSettings, "The MQTT broker.")
     store: StoreSettings = table(StoreSettings, "The database.")
     ingest: IngestSettings = table(IngestSettings, "Gathering messages into writes.")
+    incidents: IncidentSettings = table(IncidentSettings, "Many reports, one incident.")
 
     @property
     def database(self) -> Path:

@@ -169,6 +169,14 @@ class Store:
         with database_errors(self.path):
             return self._database().execute(sql, parameters).fetchall()
 
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Rows of a table that another module reads.
+
+        Raises:
+            UnavailableError: the database cannot be used at the moment.
+        """
+        return self._rows(sql, parameters)
+
     def events_after(self, change: int, limit: int = MAX_PAGE) -> Page:
         """Events that changed after ``change``, in order of their last change.
 

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
+from tocsin_hub.incidents.model import Incident
 from tocsin_hub.recorder import Recorder
 from tocsin_hub.settings import IngestSettings
 from tocsin_hub.store import StoredEvent
@@ -53,6 +54,8 @@ class Outcome:
     """Messages of ``node`` that it may now forget."""
     changed: tuple[StoredEvent, ...] = ()
     """Events that dashboards must see."""
+    incidents: tuple[Incident, ...] = ()
+    """Incidents that dashboards, and whoever alerts people, must see."""
     receipt: Receipt | None = None
     answer: Callable[[], None] | None = None
     """Tells whoever waits for this very work."""
@@ -131,8 +134,15 @@ class Writer:
                     raise UnavailableError("the database cannot keep up at the moment") from None
         raise UnavailableError("the hub is stopping")
 
-    def call(self, write: Callable[[Recorder], T], timeout_seconds: float = CALL_SECONDS) -> T:
+    def call(
+        self,
+        write: Callable[[Recorder], T],
+        timeout_seconds: float = CALL_SECONDS,
+        incidents: Callable[[T], tuple[Incident, ...]] = lambda _: (),
+    ) -> T:
         """Write something and wait until it is committed; its result.
+
+        ``incidents`` finds in the result those that changed, to be shown and alerted after COMMIT.
 
         Raises:
             UnavailableError: the database took too long, or refused.
@@ -141,7 +151,7 @@ class Writer:
 
         def work(recorder: Recorder) -> Outcome:
             result = write(recorder)
-            return Outcome(answer=lambda: future.set_result(result))
+            return Outcome(answer=lambda: future.set_result(result), incidents=incidents(result))
 
         def refused(reason: str) -> None:
             future.set_exception(UnavailableError(f"the database refused: {reason}"))

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from tocsin_node.certificate import WARN_DAYS, days_left, first_certificate, not_after
 from tocsin_node.retiming import PLAUSIBLE_SECONDS
 from tocsin_shared.broker import BrokerSettings
+from tocsin_shared.certificate import WARN_DAYS, days_left, first_certificate, not_after
 from tocsin_shared.errors import BadInputError
 from tocsin_shared.events import TroubleKind
 

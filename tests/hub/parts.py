@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 
 from tests.shared.messages import WHEN, sound
 from tocsin_hub.auth import make_login_link
+from tocsin_hub.incidents.model import Incident
 from tocsin_hub.ingest import Ingest
 from tocsin_hub.recorder import Recorder, prepare
 from tocsin_hub.rooms import Hearing, NodeRecord, Rooms
@@ -143,10 +144,14 @@ class FakeBroker:
 class FakeScreen:
     """Keeps what is shown."""
 
-    shown: list[StoredEvent | NodeRecord] = field(default_factory=list)
+    shown: list[StoredEvent | NodeRecord | Incident] = field(default_factory=list)
 
-    def show(self, item: StoredEvent | NodeRecord) -> None:
+    def show(self, item: StoredEvent | NodeRecord | Incident) -> None:
         self.shown.append(item)
+
+    @property
+    def incidents(self) -> list[Incident]:
+        return [item for item in self.shown if isinstance(item, Incident)]
 
     @property
     def events(self) -> list[StoredEvent]:

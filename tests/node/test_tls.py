@@ -20,11 +20,11 @@ from tests.node.events import born
 from tests.node.fake_hub import NODE, FakeHub, until
 from tests.node.test_agent import NodeProcess
 from tocsin_hub.demo.broker import free_port
-from tocsin_node.certificate import days_left, first_certificate, not_after
 from tocsin_node.link import Identity, Link
 from tocsin_node.outbox import Outbox
 from tocsin_node.tls import CertificateWatch
 from tocsin_shared.broker import BrokerSettings
+from tocsin_shared.certificate import days_left, first_certificate, not_after
 from tocsin_shared.codec import decode
 from tocsin_shared.errors import BadInputError
 from tocsin_shared.events import Heartbeat, TroubleKind, TroublesChanged

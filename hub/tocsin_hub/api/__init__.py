@@ -1,8 +1,10 @@
 """The HTTP API, ``/api/v1``: parse, ask, answer in JSON. One module for each matter."""
 
 from tocsin_hub.api.events import events as _events
+from tocsin_hub.api.incidents import incidents as _incidents
 from tocsin_hub.api.parts import SPEC, api, problem
 
 __all__ = ["SPEC", "api", "problem"]
 
 api.register_blueprint(_events)
+api.register_blueprint(_incidents)

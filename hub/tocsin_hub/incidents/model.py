@@ -3,6 +3,11 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tocsin_shared.events import Certainty
+
+DRILL_GROUP = "drill"
+"""Group of what an officer lets sound to practise: nothing that is really heard ever joins it."""
+
 
 class IncidentKind(StrEnum):
     """What it is about."""
@@ -43,13 +48,44 @@ class Step(StrEnum):
     """A person was told; the detail says by which channel."""
     CLEARED = "cleared"
     REOPENED = "reopened"
+    UNHEARD = "unheard"
+    """A node that reports it went offline: nobody hears whether it lasts."""
+
+
+class Remark(StrEnum):
+    """Why a line stands in the timeline, where its step alone does not say so."""
+
+    NEED_HELP = "need_help"
+    """Somebody asks for help."""
+    NEW_LABEL = "new_label"
+    """Another sound of the same group."""
+    AGAIN = "again"
+    """It is heard again after a silence."""
+    LASTS = "lasts"
+    """It was reported late, and it still sounds."""
+    NO_DRILL = "no_drill"
+    """It goes on after the drill, so it is none."""
+    END_UNKNOWN = "end_unknown"
+    """The node that heard it was started anew, or stayed away: nobody heard it end."""
+
+
+class HubTrouble(StrEnum):
+    """What can keep the hub itself from hearing or telling, and what it sees of its nodes."""
+
+    NODE_SILENT = "node_silent"
+    HUB_LATE = "hub_late"
+    DATABASE_REFUSES = "database_refuses"
+    BROKER_LOST = "broker_lost"
+    HUB_CERTIFICATE = "hub_certificate"
+    PUSH_REFUSED = "push_refused"
 
 
 @dataclass(frozen=True)
 class Incident:
     """One matter; times are microseconds of UTC.
 
-    Two facts, four states: it lasts or is cleared, and it is acknowledged or not.
+    Two facts, four states: it lasts or is cleared, and it is acknowledged or not. An acknowledgement covers
+    what was known when it was given: what makes the matter worse, or another one, lifts it again.
     """
 
     id: str
@@ -87,6 +123,10 @@ class Incident:
     """What exactly is wrong, in English, for whoever mends a trouble."""
     change: int = 0
     """Number of the last change, from the same counter as the events'."""
+    certainty: Certainty | None = None
+    """What the surest of its events rests on; ``None`` for troubles."""
+    unheard: tuple[str, ...] = ()
+    """Nodes that reported it and went offline before it ended: it may last, and they would not say so."""
 
     @property
     def active(self) -> bool:
@@ -112,3 +152,24 @@ class LogLine:
     event: str | None = None
     detail: str = ""
     """A value of an enumeration (an answer, a channel) or words of a person; never English for the screen."""
+
+
+@dataclass(frozen=True)
+class Drill:
+    """Some minutes in which incidents of some zones are marked as a drill; times are microseconds of UTC."""
+
+    id: str
+    """ULID."""
+    zones: frozenset[str]
+    """Empty means every zone."""
+    started_by: str | None
+    """Id of the officer."""
+    note: str
+    started_us: int
+    ends_us: int
+    sound: bool = False
+    """Whether it opened an incident of its own in each zone, so that people can practise without a sound."""
+
+    def covers(self, zone: str, at_us: int) -> bool:
+        """Whether what begins in ``zone`` at ``at_us`` belongs to it."""
+        return self.started_us <= at_us < self.ends_us and (not self.zones or zone in self.zones)

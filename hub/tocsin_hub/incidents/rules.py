@@ -1,0 +1,386 @@
+"""Rules: what nodes report, and what people answer, becomes incidents.
+
+Everything here is a value in and a value out; times are arguments, microseconds of UTC. What the rules
+must remember from one event to the next stands in a :class:`Tally`, which is stored beside its incident.
+"""
+
+from dataclasses import dataclass, field, replace
+
+from tocsin_hub.incidents.model import (
+    DRILL_GROUP,
+    Answer,
+    Incident,
+    IncidentKind,
+    IncidentSeverity,
+    LogLine,
+    Remark,
+    Step,
+)
+from tocsin_hub.store import StoredEvent
+from tocsin_shared.events import Certainty, Clock
+from tocsin_shared.labels import Severity
+
+GROUPS: dict[str, str] = {
+    "smoke_alarm": "evacuate",
+    "co_alarm": "evacuate",
+    "evacuation_siren": "evacuate",
+    "siren": "evacuate",
+    "vehicle_horn": "vehicle",
+    "reversing_beeper": "vehicle",
+}
+"""Labels that are easily taken for one another *and* ask a person to do the same: leave, or step aside.
+
+The second half decides. An ambulance's siren is easily taken for an evacuation siren, but whoever
+acknowledged the one must still be told of the other, so ``emergency_siren`` is a group of its own, as is
+every label that is not listed; of two incidents too many nobody comes to harm.
+"""
+ASSUMED_AMBIENT_DBFS = -50.0
+"""Stands in for the level of a room that its node does not know yet."""
+NO_LEVEL_DB = -1000.0
+"""Below every level: an event of digital silence is nowhere loud."""
+_AGAIN_SECONDS = 30.0
+"""The same node and sound again after less than this is no line of its own in the timeline."""
+_WORST_FIRST = list(IncidentSeverity)
+_LEAST_SURE_FIRST = list(Certainty)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long what counts as what, seconds."""
+
+    hold_seconds: float = 20.0
+    """An incident is cleared when none of its sounds was heard for this long."""
+    rejoin_seconds: float = 120.0
+    """What begins so soon after the end of an incident goes on with it."""
+    late_seconds: float = 120.0
+    """What is reported this long after its onset, and is over, wakes nobody."""
+    lasting_seconds: float = 5.0
+    """What was reported late and has not ended so long after the report still sounds."""
+    node_silent_seconds: float = 20.0
+    """A node of which nothing was heard for this long is a trouble."""
+
+    @property
+    def hold_us(self) -> int:
+        """:attr:`hold_seconds` in microseconds."""
+        return round(self.hold_seconds * 1e6)
+
+    @property
+    def rejoin_us(self) -> int:
+        """:attr:`rejoin_seconds` in microseconds."""
+        return round(self.rejoin_seconds * 1e6)
+
+    @property
+    def late_us(self) -> int:
+        """:attr:`late_seconds` in microseconds."""
+        return round(self.late_seconds * 1e6)
+
+    @property
+    def lasting_us(self) -> int:
+        """:attr:`lasting_seconds` in microseconds."""
+        return round(self.lasting_seconds * 1e6)
+
+    @property
+    def node_silent_us(self) -> int:
+        """:attr:`node_silent_seconds` in microseconds."""
+        return round(self.node_silent_seconds * 1e6)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What must be remembered of an incident's events so that their order of arrival does not matter."""
+
+    strongest: tuple[int, float, int, str] | None = None
+    """Of the event that gives the label: severity (more is worse), score, onset (negative), id."""
+    loudest: tuple[float, int, str] | None = None
+    """Of the event that gives the origin: level above its room in dB, onset (negative), id."""
+    labels: tuple[str, ...] = ()
+    """All labels that were reported, in the order in which they were."""
+    heard_us: int = 0
+    """When the hub last heard of an event that it did not know."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An incident with what must be remembered of it."""
+
+    incident: Incident
+    tally: Tally = field(default_factory=Tally)
+
+
+@dataclass(frozen=True)
+class Change:
+    """An incident after something happened, and the lines that it adds to the timeline."""
+
+    standing: Standing
+    lines: tuple[LogLine, ...] = ()
+
+    @property
+    def incident(self) -> Incident:
+        """The incident itself."""
+        return self.standing.incident
+
+
+def group_of(label: str) -> str:
+    """The group of ``label``; a label that nothing else is taken for is a group of its own."""
+    return GROUPS.get(label, label)
+
+
+def severity_of(event: StoredEvent) -> IncidentSeverity | None:
+    """How much ``event`` matters; ``None`` if it is a test or a sound that is never reported."""
+    return None if event.severity is Severity.NONE else IncidentSeverity(event.severity.value)
+
+
+def is_late(event: StoredEvent, limits: Limits) -> bool:
+    """Whether ``event`` was reported so long after its onset that it wakes nobody, as long as it is over.
+
+    A message that only waited for a short break of the connection is not late. Where the node's clock is
+    not to be trusted, only its own word that the message waited counts: in doubt, people are told.
+    """
+    if event.clock is not Clock.NTP:
+        return event.late
+    return event.first_received_us - event.onset_us > limits.late_us
+
+
+def begin_us(event: StoredEvent, limits: Limits) -> int:
+    """When ``event`` began, as far as that can be known: never after the hub heard of it."""
+    onset_us, received_us = event.onset_us, event.first_received_us
+    doubtful = event.clock is not Clock.NTP and not event.late
+    if doubtful and received_us - onset_us > limits.late_us:
+        return received_us  # it was sent at once, so a clock that says "years ago" is wrong
+    return min(onset_us, received_us)
+
+
+def joins(incident: Incident, event: StoredEvent, limits: Limits) -> bool:
+    """Whether ``event`` belongs to ``incident``, which is of its zone and group, by time."""
+    begin = begin_us(event, limits)
+    cleared = incident.cleared_us
+    if cleared is not None and begin - cleared >= limits.rejoin_us:
+        return False
+    if not is_late(event, limits):
+        return True
+    end = max(begin, event.offset_us or begin)
+    return end > incident.opened_us - limits.rejoin_us
+
+
+def opened(event: StoredEvent, incident_id: str, drill: bool, limits: Limits, now_us: int) -> Change:
+    """The incident that ``event``, whose severity is not ``None``, opens."""
+    severity = severity_of(event) or IncidentSeverity.WARNING
+    empty = Incident(
+        id=incident_id,
+        kind=IncidentKind.SOUND,
+        group=group_of(event.label),
+        label=event.label,
+        severity=severity,
+        zone=event.zone,
+        drill=drill,
+        opened_us=begin_us(event, limits),
+        updated_us=now_us,
+        first_event=event.id,
+        late=is_late(event, limits),
+    )
+    standing = _weighed(Standing(empty, Tally(labels=(event.label,), heard_us=now_us)), event, limits)
+    incident = replace(standing.incident, nodes=(event.node,), events=1)
+    line = LogLine(incident_id, now_us, Step.OPENED, node=event.node, event=event.id, detail=event.label)
+    return Change(replace(standing, incident=incident), (line,))
+
+
+def joined(
+    standing: Standing, event: StoredEvent, *, known: bool, drill: bool, limits: Limits, now_us: int
+) -> Change:
+    """The incident after ``event``; ``known`` if an earlier phase of it was counted already.
+
+    ``drill`` says whether a drill covers the event. Nothing here makes an incident less: severity,
+    certainty and level only rise.
+    """
+    before = standing.incident
+    late = is_late(event, limits)
+    news = _News(
+        reopened=not (before.active or late) and (not known or event.offset_us is None),
+        new_node=event.node not in before.nodes,
+        new_label=event.label not in standing.tally.labels,
+        silence_us=0 if known or late else now_us - standing.tally.heard_us,
+        real=before.drill and not (drill or known or late),
+        late=late,
+        known=known,
+    )
+    after = _weighed(standing, event, limits)
+    incident = replace(
+        after.incident,
+        opened_us=min(before.opened_us, begin_us(event, limits)),
+        nodes=(*before.nodes, event.node) if news.new_node else before.nodes,
+        events=before.events + (not known),
+        late=before.late and (known or late),
+        drill=before.drill and not news.real,
+        cleared_us=None if news.reopened else before.cleared_us,
+    )
+    tally = replace(
+        after.tally,
+        labels=(*after.tally.labels, event.label) if news.new_label else after.tally.labels,
+        heard_us=after.tally.heard_us if known else max(after.tally.heard_us, now_us),
+    )
+    if news.lifts_acknowledgement(before, incident, limits):
+        incident = _unacknowledged(incident)
+    return Change(Standing(incident, tally), news.lines(before, incident, event, now_us))
+
+
+@dataclass(frozen=True)
+class _News:
+    """What is new about an event for the incident that it joins."""
+
+    reopened: bool
+    new_node: bool
+    new_label: bool
+    silence_us: int
+    """Since something new was last heard of the incident; 0 if the event is known or late."""
+    real: bool
+    """The incident was a drill, and this event belongs to none."""
+    late: bool
+    known: bool
+
+    def lifts_acknowledgement(self, before: Incident, after: Incident, limits: Limits) -> bool:
+        """Whether whoever acknowledged ``before`` could not know of this."""
+        if self.late or not before.acknowledged:
+            return False
+        again = self.reopened or self.new_label or self.silence_us >= limits.rejoin_us
+        worse = _rose(before, after) or self.real
+        return worse or (again and after.severity is IncidentSeverity.ALARM)
+
+    def lines(
+        self, before: Incident, after: Incident, event: StoredEvent, now_us: int
+    ) -> tuple[LogLine, ...]:
+        """What the timeline says of it."""
+
+        def line(step: Step, detail: str = "") -> LogLine:
+            return LogLine(before.id, now_us, step, node=event.node, event=event.id, detail=detail)
+
+        lines = [line(Step.REOPENED)] if self.reopened else []
+        if self.new_label:
+            lines.append(line(Step.HEARD, Remark.NEW_LABEL))
+        elif self.new_node:
+            lines.append(line(Step.HEARD))
+        elif not self.reopened and self.silence_us >= _AGAIN_SECONDS * 1e6:
+            lines.append(line(Step.HEARD, Remark.AGAIN))
+        if self.real:
+            lines.append(line(Step.ESCALATED, Remark.NO_DRILL))
+        if _rose(before, after):
+            lines.append(line(Step.ESCALATED, after.severity))
+        return tuple(lines)
+
+
+def _weighed(standing: Standing, event: StoredEvent, limits: Limits) -> Standing:
+    """``standing`` with what ``event`` adds to severity, label, origin and certainty."""
+    incident, tally = standing.incident, standing.tally
+    severity = severity_of(event) or incident.severity
+    begin = begin_us(event, limits)
+    strength = (_worth(severity), event.score, -begin, event.id)
+    loudness = (_margin_db(event), -begin, event.id)
+    if tally.strongest is None or strength > tally.strongest:
+        incident = replace(incident, label=event.label)
+        tally = replace(tally, strongest=strength)
+    if tally.loudest is None or loudness > tally.loudest:
+        incident = replace(incident, origin_node=event.node, origin_level_dbfs=event.level_dbfs)
+        tally = replace(tally, loudest=loudness)
+    incident = replace(
+        incident,
+        severity=max(incident.severity, severity, key=_worth),
+        certainty=max(incident.certainty or event.certainty, event.certainty, key=_LEAST_SURE_FIRST.index),
+    )
+    return Standing(incident, tally)
+
+
+def _margin_db(event: StoredEvent) -> float:
+    """How far ``event`` stands out of its room: microphones differ in gain, rooms in noise."""
+    if event.level_dbfs is None:
+        return NO_LEVEL_DB
+    ambient = ASSUMED_AMBIENT_DBFS if event.ambient_dbfs is None else event.ambient_dbfs
+    return event.level_dbfs - ambient
+
+
+def _worth(severity: IncidentSeverity) -> int:
+    return -_WORST_FIRST.index(severity)
+
+
+def _rose(before: Incident, after: Incident) -> bool:
+    return _worth(after.severity) > _worth(before.severity)
+
+
+def _unacknowledged(incident: Incident) -> Incident:
+    return replace(incident, acknowledged_us=None, acknowledged_by=None)
+
+
+def lasting(standing: Standing, node: str, now_us: int) -> Change:
+    """The incident after it turned out that what ``node`` reported late, or after its end, still sounds."""
+    before = standing.incident
+    lines = [] if before.active else [LogLine(before.id, now_us, Step.REOPENED, node=node)]
+    lines.append(LogLine(before.id, now_us, Step.HEARD, node=node, detail=Remark.LASTS))
+    return Change(
+        replace(standing, incident=replace(before, late=False, cleared_us=None)),
+        tuple(lines),
+    )
+
+
+def unheard(standing: Standing, nodes: tuple[str, ...], now_us: int) -> Change:
+    """The incident when exactly ``nodes`` reported it, not its end, and are offline now."""
+    before = standing.incident
+    lines = [
+        LogLine(before.id, now_us, Step.UNHEARD, node=node) for node in nodes if node not in before.unheard
+    ]
+    return Change(replace(standing, incident=replace(before, unheard=nodes)), tuple(lines))
+
+
+def may_clear(incident: Incident, quiet_us: int | None, limits: Limits, now_us: int) -> bool:
+    """Whether ``incident``, in which nothing has lasted since ``quiet_us``, is over.
+
+    Somebody who asked for help and was not attended to keeps it open.
+    """
+    if incident.cleared_us is not None or quiet_us is None or not _attended(incident):
+        return False
+    holds = incident.kind is IncidentKind.SOUND and incident.group != DRILL_GROUP
+    return now_us - quiet_us >= (limits.hold_us if holds else 0)
+
+
+def _attended(incident: Incident) -> bool:
+    return incident.help_us is None or incident.acknowledged
+
+
+def cleared(standing: Standing, at_us: int, now_us: int, remark: str = "") -> Change:
+    """The incident when it is over since ``at_us``."""
+    before = standing.incident
+    incident = replace(before, cleared_us=max(at_us, before.opened_us), unheard=())
+    line = LogLine(before.id, now_us, Step.CLEARED, detail=remark)
+    return Change(replace(standing, incident=incident), (line,))
+
+
+def acknowledged(standing: Standing, person: str, now_us: int) -> Change:
+    """The incident after ``person`` said that she knows of it; the first one stands."""
+    before = standing.incident
+    if before.acknowledged:
+        return Change(standing)
+    incident = replace(before, acknowledged_us=now_us, acknowledged_by=person)
+    line = LogLine(before.id, now_us, Step.ACKNOWLEDGED, person=person)
+    return Change(replace(standing, incident=incident), (line,))
+
+
+def answered(standing: Standing, person: str, answer: Answer, earlier: Answer | None, now_us: int) -> Change:
+    """The incident after ``person``, whose last answer was ``earlier``, gave ``answer``.
+
+    The same answer again changes nothing, except a call for help that somebody acknowledged meanwhile:
+    whoever repeats it is still waiting.
+    """
+    before = standing.incident
+    calls = answer is Answer.NEED_HELP
+    if answer is earlier and not (calls and before.acknowledged):
+        return Change(standing)
+    said = LogLine(before.id, now_us, Step.ANSWERED, person=person, detail=answer)
+    if not calls:
+        return Change(standing, (said,))
+    incident = replace(
+        _unacknowledged(before),
+        severity=IncidentSeverity.ALARM,
+        help_us=now_us if before.help_us is None else before.help_us,
+        late=False,
+        cleared_us=None,
+    )
+    reopened = () if before.active else (LogLine(before.id, now_us, Step.REOPENED, person=person),)
+    raised = LogLine(before.id, now_us, Step.ESCALATED, person=person, detail=Remark.NEED_HELP)
+    return Change(replace(standing, incident=incident), (said, *reopened, raised))
