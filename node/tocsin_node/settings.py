@@ -220,7 +220,10 @@ class NodeSettings:
         pattern=".{0,120}",
     )
     heartbeat_seconds: float = setting(
-        10.0, "The node says how it fares this often.", minimum=0.5, maximum=300.0
+        6.0,
+        "The node says how it fares this often; the hub misses it after two and a half times this, and 2 s.",
+        minimum=0.5,
+        maximum=300.0,
     )
     source: SourceSettings = table(SourceSettings, "What the node hears with.")
     model: ModelSettings = table(ModelSettings, "What recognises the sounds.")

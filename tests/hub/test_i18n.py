@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import tocsin_hub
 from tocsin_hub.i18n import FALLBACK, LANGUAGES, Catalogue, catalogue, choose
+from tocsin_hub.incidents.model import HubTrouble
 from tocsin_hub.rooms import RoomState
 from tocsin_shared.errors import TocsinError
 from tocsin_shared.events import Certainty, Rhythm, TroubleKind
@@ -28,7 +29,7 @@ FAMILIES: dict[str, Set[str]] = {
     "severity": set(Severity),
     "state": set(RoomState) | {"last_known"},
     "why": set(RoomState) - {RoomState.LISTENING, RoomState.STARTING},
-    "trouble": set(TroubleKind),
+    "trouble": set(TroubleKind) | set(HubTrouble),
     "rhythm": set(Rhythm) - {Rhythm.NONE},
     "certainty": set(Certainty) - {Certainty.CERTAIN},
     "link": {"connecting", "live", "reconnecting", "stale"},

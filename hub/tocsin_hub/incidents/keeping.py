@@ -44,10 +44,7 @@ from tocsin_shared.events import Trouble
 _SELECT = f"SELECT {INCIDENT_COLUMNS}, tally FROM incidents"  # noqa: S608 - names of our own
 _MARKS = ", ".join("?" * (INCIDENT_COLUMNS.count(",") + 2))
 _INSERT = f"INSERT INTO incidents ({INCIDENT_COLUMNS}, tally) VALUES ({_MARKS})"  # noqa: S608
-_UPDATE = (
-    f"UPDATE incidents SET {INCIDENT_COLUMNS.removeprefix('id, ').replace(',', ' = ?,')} = ?, tally = ? "  # noqa: S608
-    "WHERE id = ?"
-)
+_COLUMNS = (*INCIDENT_COLUMNS.split(", "), "tally")
 _INSERT_LINE = f"INSERT INTO incident_log ({LOG_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 _DEFAULT = Limits()
 DRILL_LABEL = "evacuation_siren"
@@ -123,23 +120,17 @@ def _match(recorder: Recorder, event: StoredEvent, limits: Limits) -> Standing |
     """The incident that ``event`` joins: one that lasts, or else the one that ended last."""
     group = rules.group_of(event.label)
     place = (group, event.zone)
-    active = _rows(
-        recorder,
-        f"{_SELECT} WHERE grouping = ? AND zone = ? AND cleared_us IS NULL ORDER BY opened_us DESC, id DESC",
-        place,
-    )
-    earliest_us = rules.begin_us(event, limits) - limits.rejoin_us
-    over = (
-        row
-        for row in recorder.database.conn.execute(
-            f"{_SELECT} WHERE grouping = ? AND zone = ? AND cleared_us > ? ORDER BY cleared_us DESC, id DESC",
-            (*place, earliest_us),
-        )
-    )
-    for rows in (active, over):
-        for row in rows:
+    for where, values in (
+        ("cleared_us IS NULL ORDER BY opened_us DESC, id DESC", ()),
+        (
+            "cleared_us > ? ORDER BY cleared_us DESC, id DESC",
+            (rules.begin_us(event, limits) - limits.rejoin_us,),
+        ),
+    ):
+        sql = f"{_SELECT} WHERE kind = 'sound' AND grouping = ? AND zone = ? AND {where}"
+        for row in recorder.database.conn.execute(sql, (*place, *values)):
             standing = standing_from_row(row)
-            if standing.incident.kind is IncidentKind.SOUND and rules.joins(standing.incident, event, limits):
+            if rules.joins(standing.incident, event, limits):
                 return standing
     return None
 
@@ -475,8 +466,19 @@ def _save(recorder: Recorder, before: Standing | None, change: Change, now_us: i
     if before is None:
         recorder.database.conn.execute(_INSERT, values)
     else:
-        recorder.database.conn.execute(_UPDATE, (*values[1:], incident.id))
+        _update(recorder, (*incident_values(before.incident), tally_text(before.tally)), values)
     return (incident,)
+
+
+def _update(recorder: Recorder, before: Sequence[Any], after: Sequence[Any]) -> None:
+    """Write what differs only: a column that is named, changed or not, costs the upkeep of its indexes."""
+    names, values = [], []
+    for name, old, new in zip(_COLUMNS, before, after, strict=True):
+        if old != new:
+            names.append(name)
+            values.append(new)
+    sql = f"UPDATE incidents SET {', '.join(f'{name} = ?' for name in names)} WHERE id = ?"  # noqa: S608
+    recorder.database.conn.execute(sql, (*values, after[0]))
 
 
 def _write_lines(recorder: Recorder, lines: Sequence[LogLine]) -> None:

@@ -41,7 +41,7 @@ class Step(StrEnum):
     HEARD = "heard"
     """Another node, or the same one again, reports it."""
     ESCALATED = "escalated"
-    """Its severity rose."""
+    """Its severity rose, or it is another matter than that which somebody acknowledged."""
     ANSWERED = "answered"
     ACKNOWLEDGED = "acknowledged"
     ALERTED = "alerted"

@@ -5,6 +5,7 @@ must remember from one event to the next stands in a :class:`Tally`, which is st
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tocsin_hub.incidents.model import (
     DRILL_GROUP,
@@ -41,6 +42,9 @@ NO_LEVEL_DB = -1000.0
 _AGAIN_SECONDS = 30.0
 """The same node and sound again after less than this is no line of its own in the timeline."""
 _WORST_FIRST = list(IncidentSeverity)
+_SEVERITIES = {
+    severity: None if severity is Severity.NONE else IncidentSeverity(severity.value) for severity in Severity
+}
 _LEAST_SURE_FIRST = list(Certainty)
 
 
@@ -127,7 +131,7 @@ def group_of(label: str) -> str:
 
 def severity_of(event: StoredEvent) -> IncidentSeverity | None:
     """How much ``event`` matters; ``None`` if it is a test or a sound that is never reported."""
-    return None if event.severity is Severity.NONE else IncidentSeverity(event.severity.value)
+    return _SEVERITIES[event.severity]
 
 
 def is_late(event: StoredEvent, limits: Limits) -> bool:
@@ -164,24 +168,26 @@ def joins(incident: Incident, event: StoredEvent, limits: Limits) -> bool:
 
 def opened(event: StoredEvent, incident_id: str, drill: bool, limits: Limits, now_us: int) -> Change:
     """The incident that ``event``, whose severity is not ``None``, opens."""
-    severity = severity_of(event) or IncidentSeverity.WARNING
+    begin = begin_us(event, limits)
     empty = Incident(
         id=incident_id,
         kind=IncidentKind.SOUND,
         group=group_of(event.label),
         label=event.label,
-        severity=severity,
+        severity=severity_of(event) or IncidentSeverity.WARNING,
         zone=event.zone,
         drill=drill,
-        opened_us=begin_us(event, limits),
+        opened_us=begin,
         updated_us=now_us,
+        nodes=(event.node,),
         first_event=event.id,
+        events=1,
         late=is_late(event, limits),
     )
-    standing = _weighed(Standing(empty, Tally(labels=(event.label,), heard_us=now_us)), event, limits)
-    incident = replace(standing.incident, nodes=(event.node,), events=1)
+    weight = _weighed(Standing(empty), event, begin)
+    tally = Tally(weight.strongest, weight.loudest, (event.label,), now_us)
     line = LogLine(incident_id, now_us, Step.OPENED, node=event.node, event=event.id, detail=event.label)
-    return Change(replace(standing, incident=incident), (line,))
+    return Change(Standing(replace(empty, **weight.of_incident), tally), (line,))
 
 
 def joined(
@@ -203,24 +209,27 @@ def joined(
         late=late,
         known=known,
     )
-    after = _weighed(standing, event, limits)
+    begin = begin_us(event, limits)
+    weight = _weighed(standing, event, begin)
+    tally = Tally(
+        weight.strongest,
+        weight.loudest,
+        (*standing.tally.labels, event.label) if news.new_label else standing.tally.labels,
+        standing.tally.heard_us if known else max(standing.tally.heard_us, now_us),
+    )
     incident = replace(
-        after.incident,
-        opened_us=min(before.opened_us, begin_us(event, limits)),
+        before,
+        **weight.of_incident,
+        opened_us=min(before.opened_us, begin),
         nodes=(*before.nodes, event.node) if news.new_node else before.nodes,
         events=before.events + (not known),
         late=before.late and (known or late),
         drill=before.drill and not news.real,
         cleared_us=None if news.reopened else before.cleared_us,
     )
-    tally = replace(
-        after.tally,
-        labels=(*after.tally.labels, event.label) if news.new_label else after.tally.labels,
-        heard_us=after.tally.heard_us if known else max(after.tally.heard_us, now_us),
-    )
     if news.lifts_acknowledgement(before, incident, limits):
         incident = _unacknowledged(incident)
-    return Change(Standing(incident, tally), news.lines(before, incident, event, now_us))
+    return Change(Standing(incident, tally), news.lines(before, incident, event, now_us, limits))
 
 
 @dataclass(frozen=True)
@@ -241,12 +250,18 @@ class _News:
         """Whether whoever acknowledged ``before`` could not know of this."""
         if self.late or not before.acknowledged:
             return False
-        again = self.reopened or self.new_label or self.silence_us >= limits.rejoin_us
-        worse = _rose(before, after) or self.real
-        return worse or (again and after.severity is IncidentSeverity.ALARM)
+        if self.reopened or self.real or _rose(before, after):
+            return True
+        return after.severity is IncidentSeverity.ALARM and self.remark(limits) is not None
+
+    def remark(self, limits: Limits) -> Remark | None:
+        """What makes an alarm another one than that which somebody acknowledged."""
+        if self.new_label:
+            return Remark.NEW_LABEL
+        return Remark.AGAIN if self.silence_us >= limits.rejoin_us else None
 
     def lines(
-        self, before: Incident, after: Incident, event: StoredEvent, now_us: int
+        self, before: Incident, after: Incident, event: StoredEvent, now_us: int, limits: Limits
     ) -> tuple[LogLine, ...]:
         """What the timeline says of it."""
 
@@ -264,28 +279,40 @@ class _News:
             lines.append(line(Step.ESCALATED, Remark.NO_DRILL))
         if _rose(before, after):
             lines.append(line(Step.ESCALATED, after.severity))
+        lifted = before.acknowledged and not after.acknowledged
+        if lifted and not (self.reopened or self.real or _rose(before, after)):
+            lines.append(line(Step.ESCALATED, self.remark(limits) or ""))
         return tuple(lines)
 
 
-def _weighed(standing: Standing, event: StoredEvent, limits: Limits) -> Standing:
-    """``standing`` with what ``event`` adds to severity, label, origin and certainty."""
+@dataclass(frozen=True)
+class _Weight:
+    """What an event adds to severity, label, origin and certainty."""
+
+    strongest: tuple[int, float, int, str]
+    loudest: tuple[float, int, str]
+    of_incident: dict[str, Any]
+    """Fields of the incident that it changes."""
+
+
+def _weighed(standing: Standing, event: StoredEvent, begin: int) -> _Weight:
+    """What ``event``, which began at ``begin``, adds: the greater one counts, whichever came first."""
     incident, tally = standing.incident, standing.tally
     severity = severity_of(event) or incident.severity
-    begin = begin_us(event, limits)
-    strength = (_worth(severity), event.score, -begin, event.id)
-    loudness = (_margin_db(event), -begin, event.id)
-    if tally.strongest is None or strength > tally.strongest:
-        incident = replace(incident, label=event.label)
-        tally = replace(tally, strongest=strength)
-    if tally.loudest is None or loudness > tally.loudest:
-        incident = replace(incident, origin_node=event.node, origin_level_dbfs=event.level_dbfs)
-        tally = replace(tally, loudest=loudness)
-    incident = replace(
-        incident,
-        severity=max(incident.severity, severity, key=_worth),
-        certainty=max(incident.certainty or event.certainty, event.certainty, key=_LEAST_SURE_FIRST.index),
+    strongest = (_worth(severity), event.score, -begin, event.id)
+    loudest = (_margin_db(event), -begin, event.id)
+    changed: dict[str, Any] = {}
+    if tally.strongest is None or strongest > tally.strongest:
+        changed["label"] = event.label
+    if tally.loudest is None or loudest > tally.loudest:
+        changed |= {"origin_node": event.node, "origin_level_dbfs": event.level_dbfs}
+    if _worth(severity) > _worth(incident.severity):
+        changed["severity"] = severity
+    if incident.certainty is None or _sureness(event.certainty) > _sureness(incident.certainty):
+        changed["certainty"] = event.certainty
+    return _Weight(
+        max(strongest, tally.strongest or strongest), max(loudest, tally.loudest or loudest), changed
     )
-    return Standing(incident, tally)
 
 
 def _margin_db(event: StoredEvent) -> float:
@@ -298,6 +325,10 @@ def _margin_db(event: StoredEvent) -> float:
 
 def _worth(severity: IncidentSeverity) -> int:
     return -_WORST_FIRST.index(severity)
+
+
+def _sureness(certainty: Certainty) -> int:
+    return _LEAST_SURE_FIRST.index(certainty)
 
 
 def _rose(before: Incident, after: Incident) -> bool:

@@ -112,9 +112,12 @@ def trouble_opened(
 def trouble_goes_on(standing: Standing, zone: str, detail: str, now_us: int) -> Change:
     """A trouble that is reported again; one that was over a moment ago is opened again."""
     before = standing.incident
-    incident = replace(before, zone=zone or before.zone, detail=detail or before.detail, cleared_us=None)
-    lines = () if before.active else (LogLine(before.id, now_us, Step.REOPENED, node=before.origin_node),)
-    return Change(replace(standing, incident=incident), lines)
+    incident = replace(before, zone=zone or before.zone, detail=detail or before.detail)
+    if before.active:
+        return Change(replace(standing, incident=incident))
+    incident = replace(incident, cleared_us=None, acknowledged_us=None, acknowledged_by=None)
+    line = LogLine(before.id, now_us, Step.REOPENED, node=before.origin_node)
+    return Change(replace(standing, incident=incident), (line,))
 
 
 def trouble_over(standing: Standing, now_us: int) -> Change:

@@ -1,7 +1,8 @@
 """Once a second: lets time act on the incidents, and looks whether the hub itself hears and tells.
 
 What is wrong with the database cannot be stored in it. So such a trouble is shown and told at once, and
-stored under the same id as soon as that is possible again.
+stored under the same id as soon as that is possible again. Until then its ``change`` is 0, and the
+database does not know it.
 """
 
 import logging
