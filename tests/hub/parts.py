@@ -11,7 +11,9 @@ from flask.testing import FlaskClient
 
 from tests.shared.messages import WHEN, sound
 from tocsin_hub.auth import make_login_link
+from tocsin_hub.incidents import keeping
 from tocsin_hub.incidents.model import Incident
+from tocsin_hub.incidents.reading import Incidents
 from tocsin_hub.ingest import Ingest
 from tocsin_hub.recorder import Recorder, prepare
 from tocsin_hub.rooms import Hearing, NodeRecord, Rooms
@@ -172,6 +174,7 @@ class Line:
         self.rooms = Rooms(self.store.nodes(), Hearing(connected=True, since_us=START_US))
         self.broker = FakeBroker()
         self.screen = FakeScreen()
+        self.told: list[Incident] = []
         self.deaths: list[str] = []
         self.writer = Writer(Recorder(path), settings or IngestSettings())
         self.ingest = Ingest(
@@ -182,7 +185,9 @@ class Line:
             clock=lambda: self.now_us,
             stored=self.store.event_count(),
             quarantined=self.store.counter("quarantined"),
+            on_incident=self.told.append,
         )
+        self.incidents = Incidents(self.store)
         self._mid = 0
 
     def __enter__(self) -> "Line":
@@ -212,6 +217,19 @@ class Line:
     def settle(self) -> None:
         """Wait until everything that was sent so far is on the disk."""
         self.writer.call(lambda _: None)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, and then let the hub look what it did to rooms and incidents."""
+        self.settle()
+        self.now_us += round(seconds * 1e6)
+        self.ingest.tick()
+        self.writer.call(
+            lambda recorder: (
+                *keeping.review(recorder, self.rooms.get, self.now_us),
+                *keeping.fold_silence(recorder, self.rooms.all(), self.now_us),
+            ),
+            incidents=lambda changed: changed,
+        )
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:

@@ -5,6 +5,8 @@ and timeline together; nothing is kept in memory that a rollback would falsify. 
 and is shown and alerted after COMMIT: it belongs into ``Outcome.incidents``.
 """
 
+import logging
+import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
@@ -52,6 +54,8 @@ DRILL_LABEL = "evacuation_siren"
 
 _CLOCKS_US = 1_000_000
 
+log = logging.getLogger(__name__)
+
 Records = Callable[[str], NodeRecord | None]
 """What is known of a node."""
 
@@ -65,6 +69,16 @@ def fold_event(
     """
     if rules.severity_of(event) is None:
         return ()
+    try:
+        return _folded(recorder, event, now_us, limits)
+    except sqlite3.Error:
+        raise
+    except Exception:  # a fault in the rules, or a row that nobody can read, must not keep an alarm back
+        log.exception("event %s cannot be judged; it opens an incident of its own", event.id)
+        return _alone(recorder, event, now_us, limits)
+
+
+def _folded(recorder: Recorder, event: StoredEvent, now_us: int, limits: Limits) -> tuple[Incident, ...]:
     link = _row(recorder, "SELECT incident, ended_us FROM incident_events WHERE event = ?", (event.id,))
     before = _by_id(recorder, link[0]) if link else _match(recorder, event, limits)
     drill = _drill_covers(recorder, event.zone, rules.begin_us(event, limits), now_us)
@@ -75,11 +89,19 @@ def fold_event(
             before, event, known=link is not None, drill=drill, limits=limits, now_us=now_us
         )
     changed = _save(recorder, before, change, now_us)
-    ended = _link(recorder, event, change.incident.id, link, now_us)
-    if not ended:
+    if not _link(recorder, event, change.incident.id, link, now_us):
         return changed
-    over = _note_quiet(recorder, change, event, now_us, limits)
-    return over or changed
+    return _note_quiet(recorder, change, event, now_us, limits) or changed
+
+
+def _alone(recorder: Recorder, event: StoredEvent, now_us: int, limits: Limits) -> tuple[Incident, ...]:
+    """An incident for ``event`` alone, whatever else there is; none if it has one already."""
+    if _row(recorder, "SELECT 1 FROM incident_events WHERE event = ?", (event.id,)) is not None:
+        return ()
+    change = rules.opened(event, str(ULID()), False, limits, now_us)
+    changed = _save(recorder, None, change, now_us)
+    _link(recorder, event, change.incident.id, None, now_us)
+    return changed
 
 
 def _link(
@@ -159,7 +181,9 @@ def _lasting(recorder: Recorder) -> dict[str, list[tuple[str, str, str, int]]]:
     """By incident: id, node, boot, and time of receipt of each of its events that has not ended."""
     found: dict[str, list[tuple[str, str, str, int]]] = {}
     sql = (
-        "SELECT l.incident, e.id, e.node, e.boot, e.received_us FROM incident_events AS l "
+        # Named, because SQLite would read all links that ever were.
+        "SELECT l.incident, e.id, e.node, e.boot, e.received_us "
+        "FROM incident_events AS l INDEXED BY idx_incident_events_lasting "
         "JOIN events AS e ON e.id = l.event WHERE l.ended_us IS NULL"
     )
     for incident, *event in _rows(recorder, sql):
