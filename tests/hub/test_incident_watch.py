@@ -2,7 +2,7 @@
 
 import sqlite3
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -180,22 +180,19 @@ def _nothing() -> Any:
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], Path]]:
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
     folder = tmp_path_factory.mktemp("certificates")
 
     def make(days: int) -> Path:
         path = folder / f"{days}.pem"
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-            + ["-nodes", "-subj", "/CN=hub", "-days", str(days)]
-            + ["-keyout", str(folder / "key.pem"), "-out", str(path)],
-            check=True,
-            capture_output=True,
-            timeout=60,
+        command = (
+            f"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=hub -days {days}"
         )
+        files = ["-keyout", str(folder / "key.pem"), "-out", str(path)]
+        subprocess.run(["openssl", *command.split(), *files], check=True, capture_output=True, timeout=60)
         return path
 
-    yield make
+    return make
 
 
 @pytest.mark.parametrize(("days", "kinds"), [(5, {"hub_certificate"}), (60, set())])

@@ -13,7 +13,9 @@ from tocsin_hub.live import NAMESPACE, Live
 from tocsin_hub.rooms import Hearing, Rooms
 from tocsin_hub.root import Hub
 from tocsin_hub.settings import SPARE_THREADS, WebSettings
+from tocsin_hub.times import from_us, now_us
 from tocsin_shared import codec
+from tocsin_shared.errors import UnavailableError
 
 
 def connect(hub: Hub, browser: FlaskClient | None = None) -> SocketIOTestClient:
@@ -33,7 +35,9 @@ def test_without_a_session_the_socket_is_refused(hub: Hub) -> None:
 def test_a_dashboard_is_greeted_with_the_latest_change(hub: Hub) -> None:
     feed(hub, sound())
     client = connect(hub)
-    assert received(client) == [("hello", {"change": 1, "epoch": hub.services.epoch})]
+    latest = hub.writer.state.latest_change
+    assert latest == 2, "the event, and the incident that it opened"
+    assert received(client) == [("hello", {"change": latest, "epoch": hub.services.epoch})]
 
 
 def test_events_and_rooms_arrive_as_the_api_would_tell_them(hub: Hub) -> None:
@@ -55,6 +59,44 @@ def test_events_and_rooms_arrive_as_the_api_would_tell_them(hub: Hub) -> None:
     assert [data for name, data in got if name == "event"] == events
     shown = [data for name, data in got if name == "room"][-1]
     assert {**shown, **room} == shown
+
+
+def test_incidents_arrive_as_the_api_would_tell_them_with_every_answer(hub: Hub) -> None:
+    client, api = connect(hub), log_in(hub)
+    feed(hub, sound(onset=from_us(now_us())))
+    (incident,) = api.get("/api/v1/incidents").get_json()["incidents"]
+    answer = api.post(f"/api/v1/incidents/{incident['id']}/answer", json={"answer": "need_help"})
+    got: list[Any] = []
+
+    def all_here() -> bool:
+        got.extend(data for name, data in received(client) if name == "incident")
+        return len(got) >= 2
+
+    wait_until(all_here, "the incident, twice")
+    assert got[-1] == answer.get_json()
+    assert [len(one["answers"]) for one in got][-1] == 1
+
+
+def test_an_incident_is_shown_even_if_the_database_cannot_be_read(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be about this very database."""
+
+    def refuse(_ids: object) -> None:
+        raise UnavailableError("the disk is gone")
+
+    feed(hub, sound(onset=from_us(now_us())))
+    (incident,) = hub.services.incidents.open()
+    monkeypatch.setattr(hub.services.incidents, "answers", refuse)
+    client = connect(hub)
+    hub.live.show(incident)
+    names: list[str] = []
+
+    def shown() -> bool:
+        names.extend(name for name, _ in received(client))
+        return "incident" in names
+
+    wait_until(shown, "the incident")
 
 
 def test_dashboards_leave_threads_for_the_pages(hub: Hub) -> None:
