@@ -176,7 +176,7 @@ class Ingest:
             zone = record.zone if record is not None else ""
             return Outcome(
                 incidents=keeping.fold_troubles(
-                    recorder, changed.node, zone, still, now_us, limits=self._limits
+                    recorder, changed.node, zone, still, now_us, at_us=to_us(changed.at), limits=self._limits
                 )
             )
 

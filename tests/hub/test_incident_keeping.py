@@ -330,6 +330,27 @@ def test_a_retrigger_opens_the_same_incident_again(room: Line) -> None:
     assert len(room.incidents.before(None, 10).incidents) == 2, "that is another matter"
 
 
+def test_an_event_that_was_deleted_because_of_its_age_holds_no_incident_open(room: Line) -> None:
+    room.hear(sound())
+    room.settle()
+    room.writer.call(lambda recorder: recorder.database.execute("DELETE FROM events"))
+    room.pass_time(1)
+    room.pass_time(25)
+    assert not only(room).active
+
+
+def test_a_node_that_was_removed_holds_it_open_until_somebody_knows(line: Line) -> None:
+    line.hear(sound())
+    line.settle()
+    line.rooms._records.clear()
+    line.pass_time(60)
+    assert only(line).unheard == ("press-1",)
+    acknowledge(line, only(line))
+    line.pass_time(1)
+    line.pass_time(25)
+    assert not only(line).active
+
+
 # Late
 
 
@@ -351,14 +372,30 @@ def test_a_backlog_opens_late_incidents_that_end_in_their_own_time(room: Line) -
 def test_what_was_reported_late_and_still_sounds_wakes_everybody(room: Line) -> None:
     room.now_us += 3600 * SECOND
     room.send("bf", Backfill(events=(sound(late=True),)))
-    room.send("hb", heartbeat())
-    room.pass_time(1)
+    room.send("hb", heartbeat(outbox_depth=9))
+    room.pass_time(15)
     assert only(room).late, "its end may be in the next message"
-    room.pass_time(5)
+    room.send("hb", heartbeat(outbox_depth=0))
+    room.pass_time(1)
     incident = only(room)
     assert (incident.late, incident.active) == (False, True)
     assert room.told[-1] == incident
     assert timeline(room, incident)[-1] == ("heard", "lasts")
+
+
+def test_a_backlog_that_never_ends_is_not_waited_for(room: Line) -> None:
+    room.now_us += 3600 * SECOND
+    room.send("bf", Backfill(events=(sound(late=True),)))
+    for _ in range(6):
+        room.send("hb", heartbeat(outbox_depth=10_000))
+        room.pass_time(10)
+    assert not only(room).late
+
+
+def test_the_trouble_of_a_node_whose_clock_is_wrong_is_dated_by_the_hubs(room: Line) -> None:
+    room.now_us += 10 * 365 * 86_400 * SECOND
+    room.send("troubles", troubles("mic_absent", at=after(30)))
+    assert only(room).opened_us == room.now_us - 30 * SECOND
 
 
 def test_what_an_earlier_process_of_the_node_reported_late_does_not_wake(room: Line) -> None:

@@ -36,9 +36,9 @@ from tocsin_hub.incidents.rows import (
     standing_from_row,
     tally_text,
 )
-from tocsin_hub.incidents.rules import Change, Limits, Standing
+from tocsin_hub.incidents.rules import Change, Fate, Limits, Standing
 from tocsin_hub.recorder import Recorder
-from tocsin_hub.rooms import NodeRecord, RoomState
+from tocsin_hub.rooms import NodeRecord
 from tocsin_hub.store import StoredEvent
 from tocsin_hub.times import to_us
 from tocsin_shared.events import Trouble
@@ -177,45 +177,40 @@ def review(
     return tuple(changed.values())
 
 
-def _lasting(recorder: Recorder) -> dict[str, list[tuple[str, str, str, int]]]:
-    """By incident: id, node, boot, and time of receipt of each of its events that has not ended."""
-    found: dict[str, list[tuple[str, str, str, int]]] = {}
+def _lasting(recorder: Recorder) -> dict[str, list[rules.Lasting]]:
+    """By incident, each of its events that has not ended."""
+    found: dict[str, list[rules.Lasting]] = {}
     sql = (
         # Named, because SQLite would read all links that ever were.
-        "SELECT l.incident, e.id, e.node, e.boot, e.received_us "
+        "SELECT l.incident, l.event, coalesce(e.node, ''), coalesce(e.boot, ''), coalesce(e.received_us, 0) "
         "FROM incident_events AS l INDEXED BY idx_incident_events_lasting "
-        "JOIN events AS e ON e.id = l.event WHERE l.ended_us IS NULL"
+        "LEFT JOIN events AS e ON e.id = l.event WHERE l.ended_us IS NULL"
     )
-    for incident, *event in _rows(recorder, sql):
-        found.setdefault(incident, []).append((event[0], event[1], event[2], event[3]))
+    for incident, event, node, boot, received_us in _rows(recorder, sql):
+        found.setdefault(incident, []).append(rules.Lasting(event, node, boot, received_us))
     return found
 
 
 def _review_lasting(
     recorder: Recorder,
     before: Standing,
-    events: Sequence[tuple[str, str, str, int]],
+    events: Sequence[rules.Lasting],
     records: Records,
     *,
     now_us: int,
     limits: Limits,
 ) -> tuple[Incident, ...]:
-    given_up: list[tuple[str, str]] = []
-    away: list[tuple[str, str]] = []
-    heard: list[tuple[str, str]] = []
-    for event, node, boot, received_us in events:
-        record = records(node)
-        if record is not None and record.state is RoomState.OFFLINE:
-            (given_up if before.incident.acknowledged else away).append((event, node))
-        elif record is not None and record.boot is not None and record.boot != boot:
-            given_up.append((event, node))
-        elif record is not None and now_us - received_us >= limits.lasting_us:
-            heard.append((event, node))
-    _give_up(recorder, before.incident.id, [event for event, _ in given_up], now_us)
+    fates = [(event, rules.fate_of(event, records(event.node), limits, now_us)) for event in events]
+    away = [event for event, fate in fates if fate is Fate.AWAY]
+    over = [event for event, fate in fates if fate is Fate.OVER]
+    if before.incident.acknowledged:
+        over, away = over + away, []  # somebody took over; nobody else can tell
+    _give_up(recorder, before.incident.id, [event.event for event in over], now_us)
+    heard = next((event for event, fate in fates if fate is Fate.HEARD), None)
     change = Change(before)
-    if heard and (before.incident.late or not before.incident.active):
-        change = rules.lasting(before, heard[0][1], now_us)
-    nodes = tuple(dict.fromkeys(node for _, node in away))
+    if heard is not None and (before.incident.late or not before.incident.active):
+        change = rules.lasting(before, heard.node, now_us)
+    nodes = tuple(dict.fromkeys(event.node for event in away))
     if nodes != change.incident.unheard and change.incident.active:
         told = rules.unheard(change.standing, nodes, now_us)
         change = Change(told.standing, change.lines + told.lines)
@@ -327,9 +322,10 @@ def fold_troubles(
     open_now: Sequence[Trouble],
     now_us: int,
     *,
+    at_us: int,
     limits: Limits = _DEFAULT,
 ) -> tuple[Incident, ...]:
-    """Bring the trouble incidents of ``node`` to what it says is open now; the rest of them is over."""
+    """Bring the trouble incidents of ``node`` to what it said at ``at_us`` is open; all others are over."""
     found = [trouble for trouble in open_now if troubles.is_incident(trouble.kind)]
     changed: list[Incident] = []
     for trouble in found:
@@ -340,7 +336,7 @@ def fold_troubles(
             trouble.detail,
             now_us,
             node=node,
-            since_us=to_us(trouble.since),
+            since_us=troubles.begun_us(to_us(trouble.since), at_us, now_us),
             limits=limits,
         )
     still = {trouble.kind for trouble in found} | {str(HubTrouble.NODE_SILENT)}

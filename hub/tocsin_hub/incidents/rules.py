@@ -5,6 +5,7 @@ must remember from one event to the next stands in a :class:`Tally`, which is st
 """
 
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Any
 
 from tocsin_hub.incidents.model import (
@@ -17,6 +18,7 @@ from tocsin_hub.incidents.model import (
     Remark,
     Step,
 )
+from tocsin_hub.rooms import NodeRecord, RoomState
 from tocsin_hub.store import StoredEvent
 from tocsin_shared.events import Certainty, Clock
 from tocsin_shared.labels import Severity
@@ -58,8 +60,11 @@ class Limits:
     """What begins so soon after the end of an incident goes on with it."""
     late_seconds: float = 120.0
     """What is reported this long after its onset, and is over, wakes nobody."""
-    lasting_seconds: float = 5.0
-    """What was reported late and has not ended so long after the report still sounds."""
+    lasting_seconds: float = 15.0
+    """What was reported late and has not ended so long after the report still sounds, if nothing waits in the
+    node's outbox: time for a heartbeat that says so."""
+    backlog_seconds: float = 60.0
+    """The same, whatever waits in the outbox."""
     node_silent_seconds: float = 20.0
     """A node of which nothing was heard for this long is a trouble."""
 
@@ -82,6 +87,11 @@ class Limits:
     def lasting_us(self) -> int:
         """:attr:`lasting_seconds` in microseconds."""
         return round(self.lasting_seconds * 1e6)
+
+    @property
+    def backlog_us(self) -> int:
+        """:attr:`backlog_seconds` in microseconds."""
+        return round(self.backlog_seconds * 1e6)
 
     @property
     def node_silent_us(self) -> int:
@@ -337,6 +347,47 @@ def _rose(before: Incident, after: Incident) -> bool:
 
 def _unacknowledged(incident: Incident) -> Incident:
     return replace(incident, acknowledged_us=None, acknowledged_by=None)
+
+
+@dataclass(frozen=True)
+class Lasting:
+    """An event whose end the hub was not told."""
+
+    event: str
+    node: str
+    """Empty if the event was deleted because of its age."""
+    boot: str
+    received_us: int
+    """When the hub received the last word about it."""
+
+
+class Fate(Enum):
+    """What is known of an event whose end the hub was not told."""
+
+    HEARD = "heard"
+    """Its node is there and would say so if it had ended: it sounds."""
+    WAITING = "waiting"
+    """Its end may be under way."""
+    AWAY = "away"
+    """Its node is not there: nobody hears whether it sounds."""
+    OVER = "over"
+    """Another process runs on the node, and reports anew what still sounds."""
+
+
+def fate_of(event: Lasting, record: NodeRecord | None, limits: Limits, now_us: int) -> Fate:
+    """What is known of ``event`` by what is known of its node; a node that was removed is away for good."""
+    if not event.node:
+        return Fate.OVER
+    if record is None or record.state is RoomState.OFFLINE:
+        return Fate.AWAY
+    if record.boot is not None and record.boot != event.boot:
+        return Fate.OVER
+    beat = record.heartbeat
+    if record.state is RoomState.UNKNOWN or beat is None or beat.boot != event.boot:
+        return Fate.WAITING
+    drained = beat.outbox_depth == 0
+    waited_us = now_us - event.received_us
+    return Fate.HEARD if waited_us >= (limits.lasting_us if drained else limits.backlog_us) else Fate.WAITING
 
 
 def lasting(standing: Standing, node: str, now_us: int) -> Change:

@@ -36,6 +36,8 @@ HUB_LATE_SECONDS = 2.0
 """A node that waits so long for the hub's word warns in its own room."""
 CERTIFICATE_DAYS = 14.0
 
+_DAY_US = 86_400_000_000
+
 
 @dataclass(frozen=True)
 class HubFacts:
@@ -73,6 +75,16 @@ def hub_troubles(facts: HubFacts) -> dict[HubTrouble, str]:
     if unknown or (facts.certificate_days is not None and facts.certificate_days < CERTIFICATE_DAYS):
         found[HubTrouble.HUB_CERTIFICATE] = facts.certificate_detail
     return found
+
+
+def begun_us(since_us: int, at_us: int, now_us: int) -> int:
+    """When a trouble began of which a node said at ``at_us`` that it lasts since ``since_us``, by its clock.
+
+    Of a clock that is more than a day off only the difference counts.
+    """
+    if abs(now_us - at_us) <= _DAY_US:
+        return min(since_us, now_us)
+    return now_us - max(0, at_us - since_us)
 
 
 def is_silent(record: NodeRecord, limits: Limits, now_us: int) -> bool:

@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -97,18 +98,20 @@ class Watch:
         self._asked: float | None = None
         """When the review was asked for that is not committed yet."""
         self._queued = False
-        self._found: dict[HubTrouble, _Found] | None = None
+        self._found: dict[HubTrouble, _Found] = {}
+        self._recalled = False
+        """Whether it is known what a process before this one left open."""
         self._certificate: tuple[float | None, str] = (None, "")
         self._certificate_read: float | None = None
 
     def tick(self) -> None:
         """Review incidents, and look after the hub; never raises."""
         self._ask_for_review()
-        try:
-            before = self._found if self._found is not None else self._remembered()
-        except UnavailableError:
-            before = {}  # what cannot be read is not known to be told
-        self._found = self._compared(before, troubles.hub_troubles(self._facts()))
+        if not self._recalled:
+            with suppress(UnavailableError):  # the database is asked again in a second
+                self._found = self._remembered() | self._found
+                self._recalled = True
+        self._found = self._compared(self._found, troubles.hub_troubles(self._facts()))
 
     def _ask_for_review(self) -> None:
         """Queue one review, which also tells how long the database takes for whatever is queued now."""
