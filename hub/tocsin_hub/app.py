@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from tocsin_hub.api import SPEC, api, problem
-from tocsin_hub.auth import SESSION_DAYS, auth, secret_key
+from tocsin_hub.auth import auth, secret_key
 from tocsin_hub.pages import pages
 from tocsin_hub.services import EXTENSION, Services, services
 from tocsin_shared.errors import UnavailableError
@@ -26,14 +26,16 @@ def create_app(hub: Services) -> Flask:
         UnavailableError: the secret that signs cookies can neither be read nor made.
     """
     app = Flask("tocsin_hub")
+    access = hub.settings.access
     app.config.update(
         SECRET_KEY=secret_key(hub.settings.state_folder),
-        SESSION_COOKIE_NAME="tocsin_session",
+        # The prefix makes browsers refuse a cookie that another host of the domain, or plain HTTP, would set.
+        SESSION_COOKIE_NAME="__Host-tocsin_session" if hub.settings.web.secure else "tocsin_session",
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=hub.settings.web.secure,
         SESSION_REFRESH_EACH_REQUEST=False,
-        PERMANENT_SESSION_LIFETIME=timedelta(days=SESSION_DAYS),
+        PERMANENT_SESSION_LIFETIME=timedelta(days=max(access.session_days, access.phone_days)),
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
     )
     app.extensions[EXTENSION] = hub

@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, g, render_template, request, url_for
 
 from tocsin_hub import i18n
-from tocsin_hub.auth import login_required
 from tocsin_hub.i18n import Catalogue
+from tocsin_hub.people.access import login_required
 from tocsin_hub.rooms import NodeRecord
 from tocsin_hub.services import services
 from tocsin_hub.store import HistoryFilter, HistoryPage, Store, StoredEvent

@@ -13,6 +13,7 @@ from tocsin_hub.app import create_app
 from tocsin_hub.ingest import Ingest
 from tocsin_hub.link import Link
 from tocsin_hub.live import Live
+from tocsin_hub.people.reading import People
 from tocsin_hub.recorder import Recorder, prepare
 from tocsin_hub.rooms import Hearing, Rooms
 from tocsin_hub.services import Health, Services
@@ -94,6 +95,7 @@ def build(settings: HubSettings, clock: Callable[[], int] = now_us) -> Hub:
     services = Services(
         settings=settings,
         store=store,
+        people=People(store),
         rooms=rooms,
         writer=writer,
         epoch=epoch,

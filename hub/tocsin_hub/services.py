@@ -6,6 +6,7 @@ from typing import cast
 
 from flask import current_app
 
+from tocsin_hub.people.reading import People
 from tocsin_hub.rooms import Rooms
 from tocsin_hub.settings import HubSettings
 from tocsin_hub.store import Store
@@ -41,6 +42,7 @@ class Services:
 
     settings: HubSettings
     store: Store
+    people: People
     rooms: Rooms
     writer: Writer
     epoch: str

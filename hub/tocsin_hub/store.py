@@ -169,6 +169,14 @@ class Store:
         with database_errors(self.path):
             return self._database().execute(sql, parameters).fetchall()
 
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Rows of a table that another module reads.
+
+        Raises:
+            UnavailableError: the database cannot be used at the moment.
+        """
+        return self._rows(sql, parameters)
+
     def events_after(self, change: int, limit: int = MAX_PAGE) -> Page:
         """Events that changed after ``change``, in order of their last change.
 
@@ -230,11 +238,6 @@ class Store:
             Trouble(id=key, kind=kind, since=from_us(since_us), detail=detail)
             for key, kind, since_us, detail in self._rows(sql, (node,))
         )
-
-    def session_is_open(self, id_sha256: str, now_us: int) -> bool:
-        """Whether the session whose id has this hash was opened, not closed, and is not too old."""
-        sql = "SELECT 1 FROM sessions WHERE id_sha256 = ? AND expires_us > ?"
-        return bool(self._rows(sql, (id_sha256, now_us)))
 
     def anybody_logged_in(self) -> bool:
         """Whether a login link was ever used."""

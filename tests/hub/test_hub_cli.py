@@ -20,7 +20,14 @@ def config(tmp_path: Path) -> Path:
 
 def test_the_example_is_valid_toml(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["config", "example"]) == 0
-    assert set(tomllib.loads(capsys.readouterr().out)) == {"state_folder", "web", "broker", "store", "ingest"}
+    assert set(tomllib.loads(capsys.readouterr().out)) == {
+        "state_folder",
+        "web",
+        "broker",
+        "access",
+        "store",
+        "ingest",
+    }
 
 
 def test_a_login_link_is_printed_alone_so_that_it_can_be_piped(
