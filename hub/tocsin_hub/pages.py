@@ -12,7 +12,7 @@ from flask import Blueprint, Response, g, render_template, request, url_for
 
 from tocsin_hub import i18n
 from tocsin_hub.i18n import Catalogue
-from tocsin_hub.people.access import login_required
+from tocsin_hub.people.access import login_required, viewer
 from tocsin_hub.rooms import NodeRecord
 from tocsin_hub.services import services
 from tocsin_hub.store import HistoryFilter, HistoryPage, Store, StoredEvent
@@ -92,9 +92,10 @@ def dashboard() -> str:
 def history() -> str:
     """What was heard, newest first; ``before`` is the cursor of a page, and filters stand in the address."""
     hub = services()
-    records = {record.node: record for record in hub.rooms.all()}
+    zones = viewer().zones
+    records = {record.node: record for record in hub.rooms.all() if viewer().sees(record.zone)}
     filters = _filters()
-    page = _page(hub.store, filters)
+    page = _page(hub.store, filters, zones)
     older = _address("pages.history", {**filters.query, "before": page.next}) if page.next else ""
     return render_template(
         "history.html",
@@ -116,13 +117,13 @@ def _unavailable(_error: UnavailableError) -> tuple[str, int]:
     return render_template("problem.html"), 503
 
 
-def _page(store: Store, filters: Filters) -> HistoryPage:
+def _page(store: Store, filters: Filters, zones: frozenset[str]) -> HistoryPage:
     cursor = request.args.get("before") or None
     try:
-        return store.events_before(cursor, PAGE_ROWS, filters.for_store())
+        return store.events_before(cursor, PAGE_ROWS, filters.for_store(), zones)
     except BadInputError:
         # An address that was cut short still shows something: the newest.
-        return store.events_before(None, PAGE_ROWS, filters.for_store())
+        return store.events_before(None, PAGE_ROWS, filters.for_store(), zones)
 
 
 def _filters() -> Filters:

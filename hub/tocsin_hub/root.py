@@ -68,6 +68,7 @@ class Hub:
         with suppress(UnavailableError):  # the writer takes nothing more: the hub is stopping
             while not self._stopping.wait(TICK_SECONDS):
                 self.ingest.tick()
+                self.live.review(self.services)
 
 
 def build(settings: HubSettings, clock: Callable[[], int] = now_us) -> Hub:

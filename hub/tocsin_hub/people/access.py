@@ -78,6 +78,14 @@ def _note_use(hub: Services, opened: Session) -> None:
         hub.writer.put(Work(write, lambda _: None), patience_seconds=0)
 
 
+def viewer() -> Person:
+    """The person who looks at a page that only those who are logged in may see."""
+    person = current()
+    if person is None:
+        raise RuntimeError("this view is not guarded by page_for or login_required")
+    return person
+
+
 def login_required(view: View[P]) -> View[P]:
     """Shows a page to everybody who is logged in; others are sent to log in."""
     return page_for(Role.WORKER)(view)
