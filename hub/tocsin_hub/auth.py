@@ -123,8 +123,8 @@ def login(token: str) -> ResponseReturnValue:
         page = make_response(current_app.view_functions["pages.signed_out"]())
         page.status_code = 403
         return page
-    origin.remember()
-    return redirect("/")
+    wanted = origin.remember()
+    return redirect(wanted if request.args.get("to") == "page" else url_for("entrance.welcome"))
 
 
 def link_is_good(store: Store, token_sha256: str, now_us: int) -> bool:

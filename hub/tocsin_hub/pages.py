@@ -27,8 +27,6 @@ Offer = list[tuple[str, str]]
 """Choices of a filter: value in the address, and words."""
 
 PAGE_ROWS = 50
-_COOKIE = "tocsin_language"
-_COOKIE_SECONDS = 365 * 86_400
 _LATE_SECONDS = 10.0
 """A report that took longer than this from onset to hub says so, whether the node called it late or not."""
 
@@ -109,7 +107,7 @@ def history() -> str:
 @pages.get("/signed-out")
 def signed_out() -> str:
     """How to get in, for whoever is not; also shown in place of a login link that does not work."""
-    return render_template("signed_out.html", link_spent=request.endpoint != "pages.signed_out")
+    return render_template("login.html", link_spent=request.endpoint != "pages.signed_out")
 
 
 @pages.errorhandler(UnavailableError)
@@ -192,7 +190,7 @@ def _offered(names: dict[str, str]) -> Offer:
 def _language() -> str:
     if "language" not in g:
         accepted = request.headers.get("Accept-Language")
-        g.language = i18n.choose(request.args.get("lang"), request.cookies.get(_COOKIE), accepted)
+        g.language = i18n.choose(request.args.get("lang"), request.cookies.get(i18n.COOKIE), accepted)
     return str(g.language)
 
 
@@ -229,7 +227,12 @@ def _remember_language(response: Response) -> Response:
     asked = request.args.get("lang")
     if asked in i18n.LANGUAGES:
         response.set_cookie(
-            _COOKIE, asked, max_age=_COOKIE_SECONDS, secure=request.is_secure, httponly=True, samesite="Lax"
+            i18n.COOKIE,
+            asked,
+            max_age=i18n.COOKIE_SECONDS,
+            secure=request.is_secure,
+            httponly=True,
+            samesite="Lax",
         )
     if response.mimetype == "text/html":
         response.headers.setdefault("Content-Language", _language())

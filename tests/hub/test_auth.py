@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from tests.hub.parts import log_in, login_path
+from tests.hub.parts import log_in, login_path, submit
 from tocsin_hub import auth
 from tocsin_hub.auth import make_login_link, secret_key
 from tocsin_hub.root import Hub, build
@@ -26,7 +26,7 @@ def test_a_link_logs_in_once_and_leads_to_the_dashboard(hub: Hub) -> None:
     path = login_path(hub)
     first, second = hub.app.test_client(), hub.app.test_client()
     answer = first.get(path)
-    assert (answer.status_code, answer.headers["Location"]) == (302, "/")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/welcome")
     assert api_status(first) == 200
     assert second.get(path).status_code == 403
     assert api_status(second) == 401
@@ -90,7 +90,9 @@ def test_logging_out_ends_the_session_even_for_a_copied_cookie(hub: Hub) -> None
     cookie = client.get_cookie("tocsin_session")
     assert cookie is not None
     assert client.get("/logout").status_code == 405, "a link on another page must not log anybody out"
-    assert client.post("/logout").status_code == 302
+    assert client.post("/logout").status_code == 400, "nor a form on another page"
+    assert api_status(client) == 200
+    assert submit(client, "/logout").status_code == 302
     assert api_status(client) == 401
     thief = hub.app.test_client()
     thief.set_cookie("tocsin_session", cookie.value)

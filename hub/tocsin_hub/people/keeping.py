@@ -85,15 +85,26 @@ def change(recorder: Recorder, person_id: str, **fields: Any) -> Person:
     known = account(recorder, person_id)
     if known is None:
         raise FieldError("person", "people.unknown", "there is no such person")
-    made = replace(known.person, **fields)
+    return put(recorder, replace(known.person, **fields))
+
+
+def put(recorder: Recorder, made: Person) -> Person:
+    """Store ``made`` in place of what is known of her.
+
+    Raises:
+        BadInputError: there is no such person, or she is the last admin and would no longer be one.
+    """
+    known = account(recorder, made.id)
+    if known is None:
+        raise FieldError("person", "people.unknown", "there is no such person")
     _keep_an_admin(recorder, known.person, made)
     columns = "name, role, language, zones, buddy, shift, quiet, muted, enabled"
     recorder.database.execute(
         f"UPDATE people SET ({columns}) = ({', '.join('?' * 9)}) WHERE id = ?",  # noqa: S608
-        (*_values(made), person_id),
+        (*_values(made), made.id),
     )
     if not made.enabled:
-        end_access(recorder, person_id)
+        end_access(recorder, made.id)
     touched(recorder)
     return made
 
@@ -128,11 +139,14 @@ def rehash(recorder: Recorder, person_id: str, old: str, new: str) -> None:
     touched(recorder)
 
 
-def end_access(recorder: Recorder, person_id: str) -> None:
-    """End all sessions of a person, and spend the links that were made for her."""
+def end_access(recorder: Recorder, person_id: str, but_sha256: str = "") -> None:
+    """End all sessions of a person, and take back the links that were made for her, but this one."""
     execute = recorder.database.execute
     execute("DELETE FROM sessions WHERE person = ?", (person_id,))
-    execute("DELETE FROM login_links WHERE person = ? AND used_us IS NULL", (person_id,))
+    execute(
+        "DELETE FROM login_links WHERE person = ? AND used_us IS NULL AND token_sha256 <> ?",
+        (person_id, but_sha256),
+    )
     touched(recorder)
 
 
