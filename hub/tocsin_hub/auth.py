@@ -97,8 +97,9 @@ class Origin:
         session.clear()  # nothing of a stranger's cookie goes on, such as a session that was fixed for her
         session.permanent = True
         session["id"] = self.session_id
-        safe = isinstance(wanted, str) and wanted.startswith("/") and not wanted.startswith(("//", "/\\"))
-        return wanted if safe else "/"
+        if not isinstance(wanted, str) or not wanted.startswith("/") or wanted.startswith(("//", "/\\")):
+            return "/"
+        return wanted
 
 
 @auth.route("/login/<token>", methods=["GET"])

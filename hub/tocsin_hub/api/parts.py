@@ -110,7 +110,7 @@ def _only_those_who_may() -> ResponseReturnValue | None:
             return problem(401, "not_logged_in", "Log in, or send an API token, first.")
         return None
     token = tokens.read_header(sent)
-    acting = token and tokens.acting(services(), token)
+    acting = None if token is None else tokens.acting(services(), token)
     if acting is None:
         return problem(401, "bad_token", "This API token is not known, was revoked or has ended.")
     if (scope := _scope_needed()) not in acting.scopes:
