@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from flask import Blueprint, request, session
 from flask_limiter import Limiter
 
+from tocsin_hub.people import access
 from tocsin_hub.people.secret import hashed
 from tocsin_hub.services import services
 from tocsin_hub.times import now_us
@@ -20,6 +21,11 @@ ANSWERS = ("/answer", "/acknowledge")
 def address() -> str:
     """Where the request comes from."""
     return request.remote_addr or "unknown"
+
+
+def by_person(what: str) -> Callable[[], str]:
+    """Tells apart the persons who do ``what``; for views that only those who are logged in reach."""
+    return lambda: f"{what}:{access.viewer().id}"
 
 
 limiter = Limiter(address, storage_uri="memory://", strategy="fixed-window", headers_enabled=False)
@@ -34,7 +40,7 @@ def limit(
     """Answers 429 where a view is asked more often than ``rule`` says, such as ``20 per minute``.
 
     ``by`` tells apart who asks; ``counts`` says of a response whether it counts, by default each does. Put
-    it below the decorator of the route.
+    it below the decorators of the route and of who may see it.
     """
     return limiter.limit(rule, key_func=by, deduct_when=counts)  # type: ignore[return-value]
 

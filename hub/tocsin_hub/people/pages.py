@@ -14,7 +14,7 @@ from tocsin_hub import i18n
 from tocsin_hub.people import access, audit, invitations, keeping, passwords, rules, sessions, tokens
 from tocsin_hub.people.access import View, viewer
 from tocsin_hub.people.entrance import Failed, failed_by, i18n_cookie
-from tocsin_hub.people.limits import limit
+from tocsin_hub.people.limits import by_person, limit
 from tocsin_hub.people.model import Person, Role
 from tocsin_hub.people.reading import Account
 from tocsin_hub.people.rules import FieldError
@@ -107,8 +107,8 @@ def set_language() -> ResponseReturnValue:
 
 
 @people.post("/account/password")
-@limit("10 per 15 minutes", by=lambda: f"password:{viewer().id}")
 @access.login_required
+@limit("10 per 15 minutes", by=by_person("password"))
 def set_password() -> ResponseReturnValue:
     """Change one's password; all other sessions end."""
     hub, person, opened = services(), viewer(), access.current_session()
@@ -182,8 +182,8 @@ def everybody() -> ResponseReturnValue:
 
 
 @people.post("/admin/people")
-@limit("120 per hour", by=lambda: f"invite:{viewer().id}")
 @for_admin
+@limit("120 per hour", by=by_person("invite"))
 def invite() -> ResponseReturnValue:
     """Make an invitation for a new person, and show it this once."""
     try:
@@ -313,8 +313,8 @@ def set_enabled(person_id: str) -> ResponseReturnValue:
 
 
 @people.post("/admin/people/<person_id>/link")
-@limit("120 per hour", by=lambda: f"invite:{viewer().id}")
 @for_admin
+@limit("120 per hour", by=by_person("invite"))
 def new_link(person_id: str) -> ResponseReturnValue:
     """A new QR code for a person: on a new phone, or when a password was forgotten."""
     known = _known(person_id)

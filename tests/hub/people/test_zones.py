@@ -1,4 +1,4 @@
-"""Whoever sees one zone finds nothing of another, wherever she looks; whoever is not logged in finds nothing."""
+"""Whoever sees one zone finds nothing of another, wherever she looks; a stranger finds nothing at all."""
 
 import re
 from collections.abc import Iterator
@@ -24,8 +24,8 @@ EVENT = ulid(77)
 TRACES = ("bravo-1", "Bravo Shop", THEIRS, EVENT, "Bravo Bob", "bravo token")
 """Whatever would tell somebody of our zone about theirs."""
 PUBLIC = {
-    "static", "healthz", "pages.signed_out", "entrance.login", "entrance.log_in", "entrance.join", "entrance.accept",
-    "auth.login", "auth.logout",
+    "static", "healthz", "pages.signed_out", "entrance.login", "entrance.log_in", "entrance.join",
+    "entrance.accept", "auth.login", "auth.logout",
 }  # fmt: skip
 """What whoever is not logged in may reach. It shows nothing of any zone, either."""
 
