@@ -9,6 +9,7 @@ from flask import Flask, Response, g, jsonify, make_response, render_template, r
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import RequestRedirect
 
 from tocsin_hub.api import SPEC, api, problem
@@ -45,6 +46,8 @@ def create_app(hub: Services) -> Flask:
         PERMANENT_SESSION_LIFETIME=timedelta(days=max(access.session_days, access.phone_days)),
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
     )
+    if proxies := hub.settings.web.proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
     app.extensions[EXTENSION] = hub
     for blueprint in (api, auth, entrance, pages, people):
         app.register_blueprint(blueprint)

@@ -32,6 +32,14 @@ class WebSettings:
         maximum=2000,
     )
 
+    proxies: int = setting(
+        0,
+        "Proxies before the hub whose X-Forwarded-For and X-Forwarded-Proto are believed; without it, all "
+        "who come through a proxy share one count of wrong passwords.",
+        minimum=0,
+        maximum=5,
+    )
+
     @property
     def origin(self) -> str:
         """Scheme, host and port under which people reach the dashboard."""

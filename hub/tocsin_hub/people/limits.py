@@ -47,7 +47,7 @@ def limit(
 
 def limit_api(blueprint: Blueprint) -> None:
     """Limits a blueprint and those in it as a whole, generously."""
-    limiter.limit(_api_rule, key_func=_asker, exempt_when=_tells_of_alarms)(blueprint)
+    limiter.shared_limit(_api_rule, "api", key_func=_asker, exempt_when=_tells_of_alarms)(blueprint)
 
 
 def seconds_to_wait() -> int:
