@@ -7,8 +7,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.hub.parts import log_in, login_path, submit
-from tocsin_hub import auth
 from tocsin_hub.auth import make_login_link, secret_key
+from tocsin_hub.people.secret import hashed
 from tocsin_hub.root import Hub, build
 from tocsin_hub.settings import HubSettings, WebSettings
 from tocsin_hub.times import now_us
@@ -135,7 +135,7 @@ def test_the_database_holds_no_token(hub: Hub) -> None:
         *hub.services.store._rows("SELECT token_sha256 FROM login_links"),
         *hub.services.store._rows("SELECT id_sha256 FROM sessions"),
     ]
-    assert rows == [(auth.hashed(token),), (auth.hashed(known),)]
+    assert rows == [(hashed(token),), (hashed(known),)]
     assert token not in str(rows)
 
 

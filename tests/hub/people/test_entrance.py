@@ -162,7 +162,7 @@ def test_a_worker_s_phone_becomes_her_key(hub: Hub) -> None:
     assert phone.post(path).status_code == 400, "another site cannot use it up"
     assert submit(phone, path, path, name="Mina Kim").status_code == 302
     mina = next(one for one in hub.services.people.all() if one.name == "Mina Kim")
-    assert (mina.role, mina.zones) == (Role.WORKER, {"hall-1", "yard"})
+    assert (mina.role, mina.zones) == (Role.WORKER, frozenset({"hall-1", "yard"}))
     assert phone.get("/api/v1/rooms").status_code == 200
     other = hub.app.test_client()
     assert other.get(path).status_code == 403

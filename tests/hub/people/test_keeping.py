@@ -1,6 +1,7 @@
 """Persons are kept, read from memory, and never without an admin."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -42,9 +43,15 @@ def test_a_person_is_read_as_she_was_written(hub: Hub) -> None:
 
 def test_persons_are_read_anew_only_when_one_changed(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     made = person(hub)
-    people, asked = hub.services.people, []
+    people = hub.services.people
+    asked: list[object] = []
     rows = hub.services.store.rows
-    monkeypatch.setattr(hub.services.store, "rows", lambda *a: asked.append(a) or rows(*a))
+
+    def counted(sql: str) -> list[tuple[Any, ...]]:
+        asked.append(sql)
+        return rows(sql)
+
+    monkeypatch.setattr(hub.services.store, "rows", counted)
     assert [people.get(made.id) for _ in range(50)] == [made] * 50
     assert len(asked) == 1
     ask(hub, lambda recorder: keeping.change(recorder, made.id, name="Mina Kim"))
@@ -55,9 +62,14 @@ def test_persons_are_read_anew_only_when_one_changed(hub: Hub, monkeypatch: pyte
 def test_the_last_admin_can_neither_be_disabled_nor_demoted(hub: Hub) -> None:
     one = person(hub, "One", role=Role.ADMIN)
     person(hub, "Of one zone", role=Role.ADMIN, zones=frozenset({"hall-1"}))
-    for fields in ({"enabled": False}, {"role": Role.OFFICER}, {"zones": frozenset({"hall-1"})}):
+    changes: list[dict[str, Any]] = [
+        {"enabled": False},
+        {"role": Role.OFFICER},
+        {"zones": frozenset({"hall-1"})},
+    ]
+    for fields in changes:
         with pytest.raises(FieldError, match="last admin"):
-            ask(hub, lambda recorder, fields=fields: keeping.change(recorder, one.id, **fields))
+            ask(hub, partial(keeping.change, person_id=one.id, **fields))
     assert hub.services.people.get(one.id) == one
     two = person(hub, "Two", role=Role.ADMIN)
     ask(hub, lambda recorder: keeping.disable(recorder, one.id))
@@ -88,7 +100,7 @@ def test_a_new_role_and_new_zones_hold_with_the_next_request(hub: Hub) -> None:
 def test_a_login_name_belongs_to_one(hub: Hub) -> None:
     def add(name: str) -> Person:
         made = Person("", name, Role.OFFICER)
-        return ask(hub, lambda recorder: keeping.add(recorder, made, Entry("mina"), now_us()))
+        return keeping.ask(hub.writer, lambda recorder: keeping.add(recorder, made, Entry("mina"), now_us()))
 
     first = add("Mina")
     with pytest.raises(FieldError, match="somebody else"):

@@ -64,20 +64,22 @@ def test_a_token_opens_no_page(hub: Hub) -> None:
 
 
 def test_scopes_hold(hub: Hub) -> None:
+    hub.app.add_url_rule("/api/v1/echo", "api.echo", lambda: {"done": "yes"}, methods=["POST", "DELETE"])
+    hub.app.add_url_rule("/api/v1/echo/answer", "api.answer", lambda: {"done": "yes"}, methods=["POST"])
     who = person(hub, role=Role.ADMIN)
-    metrics, reads = token(hub, who, Scope.METRICS), token(hub, who, Scope.READ)
-    answer = ask(hub, f"Bearer {metrics}")
-    assert (answer.status_code, answer.json["error"]["message"]) == (
-        403,
-        "This needs a token with the scope read.",
-    )  # type: ignore[index]
-    with hub.app.test_request_context("/api/v1/drills", method="POST"):
-        from tocsin_hub.api.parts import _scope_needed
-
-        assert _scope_needed() is Scope.MANAGE
-    with hub.app.test_request_context("/api/v1/incidents/x/acknowledge", method="POST"):
-        assert _scope_needed() is Scope.ANSWER
-    assert ask(hub, f"Bearer {reads}").status_code == 200
+    made = {scope: token(hub, who, scope) for scope in Scope}
+    good = {
+        ("GET", "/api/v1/rooms"): Scope.READ,
+        ("POST", "/api/v1/echo"): Scope.MANAGE,
+        ("DELETE", "/api/v1/echo"): Scope.MANAGE,
+        ("POST", "/api/v1/echo/answer"): Scope.ANSWER,
+    }
+    for (method, path), needed in good.items():
+        for scope, sent in made.items():
+            answer = ask(hub, f"Bearer {sent}", method, path)
+            assert answer.status_code == (200 if scope is needed else 403), (method, path, scope)
+            if scope is not needed:
+                assert f"needs a token with the scope {needed}" in answer.text
 
 
 def test_a_token_ends_with_its_time_its_person_and_its_revocation(hub: Hub) -> None:

@@ -67,8 +67,8 @@ def answers(hub: Hub, client: FlaskClient, token: str) -> Iterator[tuple[str, st
         for path, key in addresses(hub, rule):
             for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
                 if method == "GET" or not path.startswith("/api/"):
-                    body = {"data": {"csrf_token": token}} if method != "GET" else {}
-                    yield f"{method} {path}", key, client.open(path, method=method, **body)
+                    form = {"csrf_token": token} if method != "GET" else None
+                    yield f"{method} {path}", key, client.open(path, method=method, data=form)
                 else:
                     yield f"{method} {path}", key, client.open(path, method=method, json={})
 
