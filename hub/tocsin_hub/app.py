@@ -5,17 +5,25 @@ import secrets
 from datetime import timedelta
 from http import HTTPStatus
 
-from flask import Flask, Response, g, jsonify, render_template, request
+from flask import Flask, Response, g, jsonify, make_response, render_template, request
 from flask.typing import ResponseReturnValue
+from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.routing import RequestRedirect
 
 from tocsin_hub.api import SPEC, api, problem
-from tocsin_hub.auth import SESSION_DAYS, auth, secret_key
+from tocsin_hub.auth import auth, secret_key
 from tocsin_hub.pages import pages
+from tocsin_hub.people.entrance import entrance
+from tocsin_hub.people.guard import watch
+from tocsin_hub.people.limits import limiter, seconds_to_wait
+from tocsin_hub.people.pages import people
 from tocsin_hub.services import EXTENSION, Services, services
 from tocsin_shared.errors import UnavailableError
 
 MAX_BODY_BYTES = 64 * 1024
+_PERMISSIONS = "camera=(), geolocation=(), microphone=(), payment=(), usb=(), browsing-topics=()"
 _HOST = re.compile(r"[A-Za-z0-9.\-:\[\]]{1,255}")
 
 
@@ -26,20 +34,26 @@ def create_app(hub: Services) -> Flask:
         UnavailableError: the secret that signs cookies can neither be read nor made.
     """
     app = Flask("tocsin_hub")
+    access = hub.settings.access
     app.config.update(
         SECRET_KEY=secret_key(hub.settings.state_folder),
-        SESSION_COOKIE_NAME="tocsin_session",
+        # The prefix makes browsers refuse a cookie that another host of the domain, or plain HTTP, would set.
+        SESSION_COOKIE_NAME="__Host-tocsin_session" if hub.settings.web.secure else "tocsin_session",
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=hub.settings.web.secure,
         SESSION_REFRESH_EACH_REQUEST=False,
-        PERMANENT_SESSION_LIFETIME=timedelta(days=SESSION_DAYS),
+        PERMANENT_SESSION_LIFETIME=timedelta(days=max(access.session_days, access.phone_days)),
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
     )
+    if proxies := hub.settings.web.proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
     app.extensions[EXTENSION] = hub
-    for blueprint in (api, auth, pages):
+    for blueprint in (api, auth, entrance, pages, people):
         app.register_blueprint(blueprint)
     SPEC.register(app)
+    limiter.init_app(app)
+    watch(app)
     app.add_url_rule("/healthz", view_func=healthz)
     app.add_template_global(csp_nonce)
     app.after_request(_with_headers)
@@ -86,19 +100,44 @@ def _with_headers(response: Response) -> Response:
         )
     )
     response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
+    # Not no-referrer: a form of our own would then be sent with the origin "null", like one of a stranger.
+    response.headers["Referrer-Policy"] = "same-origin"
+    response.headers["Permissions-Policy"] = _PERMISSIONS
+    response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    if services().settings.web.secure:
+        response.headers["Strict-Transport-Security"] = "max-age=31536000"
     if request.endpoint is None or not request.endpoint.endswith("static"):
         response.headers["Cache-Control"] = "no-store"
     return response
 
 
 def _http_error(error: HTTPException) -> ResponseReturnValue:
+    if isinstance(error, RequestRedirect):
+        return error
+    answer = make_response(_in_words(error))
+    if error.code == HTTPStatus.TOO_MANY_REQUESTS:
+        answer.headers["Retry-After"] = str(seconds_to_wait())
+    if error.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        answer.headers["Connection"] = "close"  # the rest of the body is not read
+    return answer
+
+
+def _in_words(error: HTTPException) -> ResponseReturnValue:
+    status, many = error.code or 500, error.code == HTTPStatus.TOO_MANY_REQUESTS
     if request.path.startswith("/api/"):
         code = (error.name or "error").lower().replace(" ", "_")
-        return problem(error.code or 500, code, error.description or error.name)
-    if error.code == HTTPStatus.NOT_FOUND:
-        return render_template("problem.html", missing=True), HTTPStatus.NOT_FOUND
-    return error
+        words = f"Too many requests; try again in {seconds_to_wait()} seconds." if many else error.description
+        return problem(status, code, words or error.name)
+    if status == HTTPStatus.NOT_FOUND:
+        return render_template("problem.html", missing=True), status
+    if many:
+        return render_template("problem.html", wait_seconds=seconds_to_wait()), status
+    if isinstance(error, CSRFError):
+        return render_template("problem.html", stale=True), status
+    if status in {HTTPStatus.FORBIDDEN, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}:
+        return render_template("problem.html", refused=status == HTTPStatus.FORBIDDEN, large=True), status
+    return error.get_response()
 
 
 def _unavailable(_error: UnavailableError) -> ResponseReturnValue:

@@ -1,44 +1,31 @@
-"""Who may look: one-time login links, and the sessions that they open.
+"""Getting in: one-time login links, and the sessions that they open; getting out."""
 
-A link's token and a session's id are 32 random bytes each; the database keeps only their SHA-256, so
-that a stolen copy of it opens nothing.
-"""
-
-import hashlib
 import os
 import secrets
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import ParamSpec
 
 from flask import Blueprint, current_app, make_response, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
 
+from tocsin_hub.people import access, audit, keeping, sessions
+from tocsin_hub.people.model import Person
+from tocsin_hub.people.secret import TOKEN_BYTES, fresh, hashed
 from tocsin_hub.recorder import Recorder
 from tocsin_hub.services import services
 from tocsin_hub.settings import WebSettings
+from tocsin_hub.store import Store
 from tocsin_shared.errors import UnavailableError
 
-P = ParamSpec("P")
 LINK_MINUTES = 15
-SESSION_DAYS = 30
-OFFICER = "officer"
-_TOKEN_BYTES = 32
 
 auth = Blueprint("auth", __name__)
-
-
-def hashed(token: str) -> str:
-    """What the database keeps of a token."""
-    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
 def make_login_link(
     recorder: Recorder, web: WebSettings, now_us: int, valid_minutes: int = LINK_MINUTES
 ) -> str:
-    """A fresh link that logs one person in, once; call it inside a transaction."""
-    token = secrets.token_urlsafe(_TOKEN_BYTES)
+    """A fresh link that logs an admin in, once; call it inside a transaction."""
+    token = fresh()
     recorder.add_login_link(hashed(token), now_us, now_us + valid_minutes * 60 * 1_000_000)
     return f"{web.origin}/login/{token}"
 
@@ -57,7 +44,7 @@ def secret_key(folder: Path) -> bytes:
         key = path.read_bytes()
     except OSError as error:
         raise UnavailableError(f"the hub's secret {path} cannot be used: {error.strerror}") from error
-    if len(key) < _TOKEN_BYTES:
+    if len(key) < TOKEN_BYTES:
         raise UnavailableError(f"the hub's secret {path} is damaged; delete it, and everybody logs in anew")
     return key
 
@@ -65,7 +52,7 @@ def secret_key(folder: Path) -> bytes:
 def _make_secret(path: Path) -> None:
     made = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(secrets.token_bytes(_TOKEN_BYTES))
+        file.write(secrets.token_bytes(TOKEN_BYTES))
         file.flush()
         os.fsync(file.fileno())
     try:
@@ -78,49 +65,76 @@ def _make_secret(path: Path) -> None:
 
 
 def is_logged_in() -> bool:
-    """Whether the current request comes with an open session."""
-    known = session.get("id")
-    if not isinstance(known, str) or session.get("role") != OFFICER:
-        return False
-    hub = services()
-    return hub.store.session_is_open(hashed(known), hub.clock())
+    """Whether the current request comes from somebody who is logged in."""
+    return access.current() is not None
 
 
-def login_required(view: Callable[P, ResponseReturnValue]) -> Callable[P, ResponseReturnValue]:
-    """Sends whoever is not logged in to ``/signed-out`` instead of to the page ``view``."""
+def open_session(recorder: Recorder, person: Person, origin: "Origin", now_us: int) -> None:
+    """Open the session that ``origin`` asks for, inside a transaction."""
+    made = sessions.made_for(
+        person,
+        origin.settings,
+        hashed(origin.session_id),
+        now_us,
+        address=origin.address,
+        device=origin.device,
+    )
+    sessions.open_session(recorder, made, person.role)
 
-    @wraps(view)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
-        return view(*args, **kwargs) if is_logged_in() else redirect(url_for("pages.signed_out"))
 
-    return guarded
+class Origin:
+    """Where a session is opened; made in the request, used in the writer's thread."""
+
+    def __init__(self) -> None:
+        self.session_id = fresh()
+        self.settings = services().settings.access
+        self.address = audit.here()
+        self.device = request.headers.get("User-Agent", "")
+
+    def remember(self) -> str:
+        """Put the new session into the cookie; the address of the page that was wanted before."""
+        wanted = session.get(access.NEXT)
+        session.clear()  # nothing of a stranger's cookie goes on, such as a session that was fixed for her
+        session.permanent = True
+        session["id"] = self.session_id
+        if not isinstance(wanted, str) or not wanted.startswith("/") or wanted.startswith(("//", "/\\")):
+            return "/"
+        return wanted
 
 
 @auth.route("/login/<token>", methods=["GET"])
 def login(token: str) -> ResponseReturnValue:
-    """Use a one-time link up and open a session."""
+    """Use a one-time link up and open a session of an admin."""
     # A HEAD request comes from a program that looks whether the link works; it must not use it up.
     if request.method == "HEAD":
         return "", 204
     hub = services()
-    now_us = hub.clock()
-    session_id = secrets.token_urlsafe(_TOKEN_BYTES)
+    now_us, origin = hub.clock(), Origin()
 
-    def use(recorder: Recorder) -> bool:
+    def use(recorder: Recorder) -> Person | None:
         if not recorder.use_login_link(hashed(token), now_us):
-            return False
-        expires_us = now_us + SESSION_DAYS * 86_400 * 1_000_000
-        recorder.open_session(hashed(session_id), OFFICER, now_us, expires_us)
-        return True
+            return None
+        person = keeping.unfinished_admin(recorder, now_us)
+        open_session(recorder, person, origin, now_us)
+        audit.note(recorder, person, "login.link", person.name, origin.device, address=origin.address)
+        return person
 
-    if not hub.writer.call(use):
+    # Looked up first: whoever tries out links costs no write.
+    if not link_is_good(hub.store, hashed(token), now_us) or hub.writer.call(use) is None:
         page = make_response(current_app.view_functions["pages.signed_out"]())
         page.status_code = 403
         return page
-    session.clear()
-    session.permanent = True
-    session.update(id=session_id, role=OFFICER)
-    return redirect("/")
+    wanted = origin.remember()
+    return redirect(wanted if request.args.get("to") == "page" else url_for("entrance.welcome"))
+
+
+def link_is_good(store: Store, token_sha256: str, now_us: int) -> bool:
+    """Whether a login link could be used now."""
+    sql = (
+        "SELECT 1 FROM login_links "
+        "WHERE token_sha256 = ? AND purpose = 'admin' AND used_us IS NULL AND expires_us > ?"
+    )
+    return bool(store.rows(sql, (token_sha256, now_us)))
 
 
 @auth.post("/logout")
@@ -129,5 +143,5 @@ def logout() -> ResponseReturnValue:
     known = session.get("id")
     session.clear()
     if isinstance(known, str):
-        services().writer.call(lambda recorder: recorder.close_session(hashed(known)))
+        services().writer.call(lambda recorder: sessions.close_session(recorder, hashed(known)))
     return redirect(url_for("pages.signed_out"))

@@ -7,6 +7,7 @@ from pathlib import Path
 from tocsin_hub import settings
 from tocsin_hub.auth import LINK_MINUTES, make_login_link, secret_key
 from tocsin_hub.link import CLIENT_ID
+from tocsin_hub.people.cli import add_commands
 from tocsin_hub.recorder import Recorder, prepare
 from tocsin_hub.server import check_address, serve
 from tocsin_hub.settings import HubSettings
@@ -46,6 +47,8 @@ def _parser() -> argparse.ArgumentParser:
         "--valid-minutes", type=_minutes, default=LINK_MINUTES, metavar="N", help="default: %(default)s"
     )
     link.set_defaults(run=_login_link)
+
+    add_commands(commands)
 
     config = commands.add_parser("config", help="about the settings")
     config_commands = config.add_subparsers(required=True, metavar="COMMAND")

@@ -18,6 +18,8 @@ LANGUAGES: dict[str, str] = {"en": "English", "ko": "한국어"}
 """Language code → the language's own name, in the order in which they are offered."""
 
 FALLBACK = "en"
+COOKIE = "tocsin_language"
+COOKIE_SECONDS = 365 * 86_400
 _FOLDER = Path(__file__).with_name("locales")
 _RANGE = re.compile(r"^\s*([A-Za-z]{1,8}|\*)(?:-[A-Za-z0-9-]+)?\s*(?:;\s*q\s*=\s*([0-9.]{1,5})\s*)?$")
 

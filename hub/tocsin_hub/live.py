@@ -9,16 +9,19 @@ import queue
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flask import Flask, request
 from flask_socketio import ConnectionRefusedError as Refused
 from flask_socketio import Namespace, SocketIO
 
-from tocsin_hub.auth import is_logged_in
 from tocsin_hub.incidents.model import Incident
 from tocsin_hub.incidents.reading import Incidents
+from tocsin_hub.people import access, sessions
+from tocsin_hub.people.model import Person
 from tocsin_hub.rooms import NodeRecord, Rooms
+from tocsin_hub.services import Services, services
 from tocsin_hub.settings import SPARE_THREADS, WebSettings
 from tocsin_hub.store import StoredEvent
 from tocsin_hub.threads import end_process, start_thread
@@ -27,8 +30,24 @@ from tocsin_shared.errors import UnavailableError
 
 NAMESPACE = "/live"
 _QUEUE = 5000
+_EVERYWHERE = "everywhere"
+"""The Socket.IO room of those who see all zones."""
+_REVIEW_US = 60 * 1_000_000
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Seat:
+    """One connected dashboard."""
+
+    person: Person
+    """As she was when it connected; what she may see stands still until it connects again."""
+    session: str
+    """SHA-256 of the session's id."""
+    change: int
+    """Persons were last looked at when they had this number of changes."""
+    reviewed_us: int
 
 
 class Live:
@@ -49,6 +68,7 @@ class Live:
         self._latest_change = latest_change
         self._incidents = incidents
         self._socketio: SocketIO | None = None
+        self._namespace: _LiveNamespace | None = None
         self._queue: queue.Queue[StoredEvent | NodeRecord | Incident | None] = queue.Queue(_QUEUE)
         self._overflowed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -62,7 +82,8 @@ class Live:
             cors_allowed_origins=[self._web.origin] if self._web.public_url else None,
             max_http_buffer_size=16_384,
         )
-        self._socketio.on_namespace(_LiveNamespace(self._hello, self._web.threads - SPARE_THREADS))
+        self._namespace = _LiveNamespace(self._hello, self._web.threads - SPARE_THREADS)
+        self._socketio.on_namespace(self._namespace)
 
     def start(self, on_death: Callable[[str], None] = end_process) -> None:
         """Start the thread that emits."""
@@ -87,17 +108,25 @@ class Live:
         except queue.Full:
             self._overflowed.set()
 
+    def review(self, hub: Services) -> None:
+        """Cut off dashboards of persons who may not see any more what they saw when they connected."""
+        if self._namespace is None or self._socketio is None:
+            return
+        with suppress(UnavailableError):  # the database is looked at again in a second
+            for sid in self._namespace.review(hub):
+                self._socketio.server.disconnect(sid, namespace=NAMESPACE)
+
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
             if isinstance(item, NodeRecord):
-                self._emit("room", room_json(item))
+                self._emit("room", room_json(item), item.zone)
             elif isinstance(item, Incident):
-                self._emit("incident", self._incident_json(item))
+                self._emit("incident", self._incident_json(item), item.zone)
             else:
-                self._emit("event", event_json(item, self._rooms.get(item.node)))
+                self._emit("event", event_json(item, self._rooms.get(item.node)), item.zone)
             if self._overflowed.is_set() and self._queue.empty():
                 self._overflowed.clear()
-                self._emit("hello", self._hello())
+                self._emit("hello", self._hello(), None)
 
     def _incident_json(self, incident: Incident) -> dict[str, Any]:
         if self._incidents is not None:
@@ -108,9 +137,15 @@ class Live:
     def _hello(self) -> dict[str, Any]:
         return {"change": self._latest_change(), "epoch": self._epoch}
 
-    def _emit(self, name: str, data: dict[str, Any]) -> None:
+    def _emit(self, name: str, data: dict[str, Any], zone: str | None) -> None:
+        """Emit to those who see ``zone``; ``None``: to all."""
         if self._socketio is not None:
-            self._socketio.emit(name, data, namespace=NAMESPACE)
+            to = None if zone is None else [_EVERYWHERE, _room_of(zone)]
+            self._socketio.emit(name, data, namespace=NAMESPACE, to=to)
+
+
+def _room_of(zone: str) -> str:
+    return f"zone:{zone}"
 
 
 class _LiveNamespace(Namespace):  # type: ignore[misc]
@@ -120,21 +155,50 @@ class _LiveNamespace(Namespace):  # type: ignore[misc]
         super().__init__(NAMESPACE)
         self._hello = hello
         self._most = most
-        self._here: set[str] = set()
+        self._here: dict[str, _Seat] = {}
         self._lock = threading.Lock()
 
     def on_connect(self, _auth: object = None) -> None:
         """Refuse, or greet."""
-        if not is_logged_in():
+        hub = services()
+        change = hub.people.change  # before the person is looked at, so that no change of hers is missed
+        person, opened = access.current(), access.current_session()
+        if person is None or opened is None:
             raise Refused("not logged in")
         with self._lock:
             if len(self._here) >= self._most:
                 log.warning("a dashboard was refused: %d are connected; raise [web] threads", self._most)
                 raise Refused("too many dashboards")
-            self._here.add(request.sid)  # type: ignore[attr-defined]
+            sid: str = request.sid  # type: ignore[attr-defined]
+            self._here[sid] = _Seat(person, opened.id_sha256, change, hub.clock())
+        for room in [_room_of(zone) for zone in person.zones] or [_EVERYWHERE]:
+            self.enter_room(sid, room)
         self.emit("hello", self._hello())
 
     def on_disconnect(self, _reason: object = None) -> None:
         """Note that there is room for one more."""
         with self._lock:
-            self._here.discard(request.sid)  # type: ignore[attr-defined]
+            self._here.pop(request.sid, None)  # type: ignore[attr-defined]
+
+    def review(self, hub: Services) -> list[str]:
+        """Look again at whoever is here; the connections that must end."""
+        change, now_us = hub.people.change, hub.clock()
+        with self._lock:
+            due = {
+                sid: seat
+                for sid, seat in self._here.items()
+                if seat.change != change or now_us - seat.reviewed_us >= _REVIEW_US
+            }
+        ended = [sid for sid, seat in due.items() if not _may_stay(hub, seat, now_us)]
+        with self._lock:
+            for sid, seat in due.items():
+                if sid in self._here:
+                    self._here[sid] = replace(seat, change=change, reviewed_us=now_us)
+        return ended
+
+
+def _may_stay(hub: Services, seat: _Seat, now_us: int) -> bool:
+    person = hub.people.get(seat.person.id)
+    opened = sessions.session_of(hub.store, seat.session)
+    same = person is not None and person.enabled and person.zones == seat.person.zones
+    return same and opened is not None and opened.lasts(now_us)

@@ -228,6 +228,30 @@ def m013_incident_rules(db: Database) -> None:
     db.execute("CREATE INDEX idx_drills_ends ON drills (ends_us)")
 
 
+@MIGRATIONS()
+def m019_access_of_persons(db: Database) -> None:
+    """Sessions and links belong to persons; sessions of nobody end. People count their changes."""
+    db.execute("DELETE FROM sessions")
+    for column in ("seen_us INTEGER NOT NULL DEFAULT 0", "idle_us INTEGER NOT NULL DEFAULT 0"):
+        db.execute(f"ALTER TABLE sessions ADD COLUMN {column}")
+    for column in ("address", "device"):
+        db.execute(f"ALTER TABLE sessions ADD COLUMN {column} TEXT NOT NULL DEFAULT ''")
+    db.execute("CREATE INDEX idx_sessions_person ON sessions (person)")
+    for column in ("purpose TEXT NOT NULL DEFAULT 'admin'", "role TEXT", "zones TEXT", "name TEXT"):
+        db.execute(f"ALTER TABLE login_links ADD COLUMN {column}")
+    db.execute("ALTER TABLE login_links ADD COLUMN made_by TEXT")
+    db.execute("ALTER TABLE people ADD COLUMN subject TEXT")
+    db.execute("CREATE UNIQUE INDEX idx_people_subject ON people (subject)")
+    db.table("counters").insert({"name": "people", "value": 0})
+
+
+@MIGRATIONS()
+def m020_zones(db: Database) -> None:
+    """The past of one zone, newest first; the audit log by action."""
+    db.execute("CREATE INDEX idx_events_zone ON events (zone, onset_us, id)")
+    db.execute("CREATE INDEX idx_audit_action ON audit (action, id)")
+
+
 _EVENT_COLUMNS_THAT_MUST_BE = (
     "node",
     "zone",

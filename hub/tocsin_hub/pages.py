@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, g, render_template, request, url_for
 
 from tocsin_hub import i18n
-from tocsin_hub.auth import login_required
 from tocsin_hub.i18n import Catalogue
+from tocsin_hub.people.access import login_required, viewer
 from tocsin_hub.rooms import NodeRecord
 from tocsin_hub.services import services
 from tocsin_hub.store import HistoryFilter, HistoryPage, Store, StoredEvent
@@ -27,8 +27,6 @@ Offer = list[tuple[str, str]]
 """Choices of a filter: value in the address, and words."""
 
 PAGE_ROWS = 50
-_COOKIE = "tocsin_language"
-_COOKIE_SECONDS = 365 * 86_400
 _LATE_SECONDS = 10.0
 """A report that took longer than this from onset to hub says so, whether the node called it late or not."""
 
@@ -92,9 +90,10 @@ def dashboard() -> str:
 def history() -> str:
     """What was heard, newest first; ``before`` is the cursor of a page, and filters stand in the address."""
     hub = services()
-    records = {record.node: record for record in hub.rooms.all()}
+    zones = viewer().zones
+    records = {record.node: record for record in hub.rooms.all() if viewer().sees(record.zone)}
     filters = _filters()
-    page = _page(hub.store, filters)
+    page = _page(hub.store, filters, zones)
     older = _address("pages.history", {**filters.query, "before": page.next}) if page.next else ""
     return render_template(
         "history.html",
@@ -108,7 +107,7 @@ def history() -> str:
 @pages.get("/signed-out")
 def signed_out() -> str:
     """How to get in, for whoever is not; also shown in place of a login link that does not work."""
-    return render_template("signed_out.html", link_spent=request.endpoint != "pages.signed_out")
+    return render_template("login.html", link_spent=request.endpoint != "pages.signed_out")
 
 
 @pages.errorhandler(UnavailableError)
@@ -116,13 +115,13 @@ def _unavailable(_error: UnavailableError) -> tuple[str, int]:
     return render_template("problem.html"), 503
 
 
-def _page(store: Store, filters: Filters) -> HistoryPage:
+def _page(store: Store, filters: Filters, zones: frozenset[str]) -> HistoryPage:
     cursor = request.args.get("before") or None
     try:
-        return store.events_before(cursor, PAGE_ROWS, filters.for_store())
+        return store.events_before(cursor, PAGE_ROWS, filters.for_store(), zones)
     except BadInputError:
         # An address that was cut short still shows something: the newest.
-        return store.events_before(None, PAGE_ROWS, filters.for_store())
+        return store.events_before(None, PAGE_ROWS, filters.for_store(), zones)
 
 
 def _filters() -> Filters:
@@ -191,7 +190,7 @@ def _offered(names: dict[str, str]) -> Offer:
 def _language() -> str:
     if "language" not in g:
         accepted = request.headers.get("Accept-Language")
-        g.language = i18n.choose(request.args.get("lang"), request.cookies.get(_COOKIE), accepted)
+        g.language = i18n.choose(request.args.get("lang"), request.cookies.get(i18n.COOKIE), accepted)
     return str(g.language)
 
 
@@ -228,7 +227,12 @@ def _remember_language(response: Response) -> Response:
     asked = request.args.get("lang")
     if asked in i18n.LANGUAGES:
         response.set_cookie(
-            _COOKIE, asked, max_age=_COOKIE_SECONDS, secure=request.is_secure, httponly=True, samesite="Lax"
+            i18n.COOKIE,
+            asked,
+            max_age=i18n.COOKIE_SECONDS,
+            secure=request.is_secure,
+            httponly=True,
+            samesite="Lax",
         )
     if response.mimetype == "text/html":
         response.headers.setdefault("Content-Language", _language())

@@ -262,22 +262,10 @@ class Recorder:
         """Use a link up; ``False`` if there is none, or it was used, or it has expired."""
         cursor = self.database.execute(
             "UPDATE login_links SET used_us = ? "
-            "WHERE token_sha256 = ? AND used_us IS NULL AND expires_us > ?",
+            "WHERE token_sha256 = ? AND purpose = 'admin' AND used_us IS NULL AND expires_us > ?",
             (now_us, token_sha256, now_us),
         )
         return cursor.rowcount == 1
-
-    def open_session(self, id_sha256: str, role: str, created_us: int, expires_us: int) -> None:
-        """Note that somebody logged in; sessions that ended by themselves are forgotten."""
-        self.database.execute("DELETE FROM sessions WHERE expires_us <= ?", (created_us,))
-        self.database.execute(
-            "INSERT INTO sessions (id_sha256, role, created_us, expires_us) VALUES (?, ?, ?, ?)",
-            (id_sha256, role, created_us, expires_us),
-        )
-
-    def close_session(self, id_sha256: str) -> None:
-        """Note that somebody logged out."""
-        self.database.execute("DELETE FROM sessions WHERE id_sha256 = ?", (id_sha256,))
 
     def _counter(self, name: str) -> int:
         row = self.database.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()

@@ -17,6 +17,7 @@ from tocsin_hub.incidents.watch import Watch
 from tocsin_hub.ingest import Ingest
 from tocsin_hub.link import Link
 from tocsin_hub.live import Live
+from tocsin_hub.people.reading import People
 from tocsin_hub.recorder import Recorder, prepare
 from tocsin_hub.rooms import Hearing, Rooms
 from tocsin_hub.services import Health, Services
@@ -73,6 +74,7 @@ class Hub:
             while not self._stopping.wait(TICK_SECONDS):
                 self.watch.tick()
                 self.ingest.tick()
+                self.live.review(self.services)
 
 
 def build(
@@ -120,6 +122,7 @@ def build(
     services = Services(
         settings=settings,
         store=store,
+        people=People(store),
         rooms=rooms,
         writer=writer,
         epoch=epoch,

@@ -8,6 +8,7 @@ from flask import current_app
 
 from tocsin_hub.incidents.desk import Desk
 from tocsin_hub.incidents.reading import Incidents
+from tocsin_hub.people.reading import People
 from tocsin_hub.rooms import Rooms
 from tocsin_hub.settings import HubSettings
 from tocsin_hub.store import Store
@@ -43,6 +44,7 @@ class Services:
 
     settings: HubSettings
     store: Store
+    people: People
     rooms: Rooms
     writer: Writer
     epoch: str

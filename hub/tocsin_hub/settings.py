@@ -33,6 +33,14 @@ class WebSettings:
         maximum=2000,
     )
 
+    proxies: int = setting(
+        0,
+        "Proxies before the hub whose X-Forwarded-For and X-Forwarded-Proto are believed; without it, all "
+        "who come through a proxy share one count of wrong passwords.",
+        minimum=0,
+        maximum=5,
+    )
+
     @property
     def origin(self) -> str:
         """Scheme, host and port under which people reach the dashboard."""
@@ -44,6 +52,43 @@ class WebSettings:
     def secure(self) -> bool:
         """Whether people reach the dashboard by HTTPS, so that cookies must never leave it."""
         return self.origin.startswith("https://")
+
+
+@dataclass(frozen=True)
+class AccessSettings:
+    """Who gets in, and for how long."""
+
+    session_days: int = setting(
+        30, "A session of an officer or an admin ends after this many days.", minimum=1, maximum=365
+    )
+    idle_days: int = setting(
+        7, "A session of an officer or an admin that is not used ends sooner.", minimum=1, maximum=365
+    )
+    phone_days: int = setting(
+        365, "A worker's session ends after this many days: her phone is her key.", minimum=1, maximum=1000
+    )
+    phone_idle_days: int = setting(
+        90, "A worker's session that is not used ends sooner.", minimum=1, maximum=1000
+    )
+    invite_days: int = setting(7, "An invitation that nobody used ends.", minimum=1, maximum=60)
+    password_length: int = setting(
+        10, "Characters that a password must have at least.", minimum=8, maximum=64
+    )
+    argon2_rounds: int = setting(3, "Argon2id: passes over the memory.", minimum=1, maximum=20)
+    argon2_memory_kib: int = setting(
+        65_536, "Argon2id: KiB of memory for one password.", minimum=8192, maximum=1_048_576
+    )
+    argon2_lanes: int = setting(2, "Argon2id: lanes that are computed side by side.", minimum=1, maximum=16)
+    login_tries: int = setting(
+        10, "Wrong passwords for one login name within 15 minutes.", minimum=3, maximum=1000
+    )
+    api_per_minute: int = setting(
+        6000,
+        "Requests to the API that one session, token or address may send in a minute; alarms and answers "
+        "are not counted.",
+        minimum=60,
+        maximum=1_000_000,
+    )
 
 
 @dataclass(frozen=True)
@@ -116,6 +161,7 @@ class HubSettings:
     )
     web: WebSettings = table(WebSettings, "The dashboard.")
     broker: BrokerSettings = table(BrokerSettings, "The MQTT broker.")
+    access: AccessSettings = table(AccessSettings, "Who gets in, and for how long.")
     store: StoreSettings = table(StoreSettings, "The database.")
     ingest: IngestSettings = table(IngestSettings, "Gathering messages into writes.")
     incidents: IncidentSettings = table(IncidentSettings, "Many reports, one incident.")

@@ -39,6 +39,8 @@ from tocsin_shared.labels import SEVERITIES, Severity, severity_of
 BUSY_SECONDS = 5.0
 """How long a connection waits for another process that holds the database."""
 MAX_PAGE = 500
+EVERYWHERE: frozenset[str] = frozenset()
+"""The zones of somebody who sees all of them."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,13 @@ def event_from_row(row: Sequence[Any]) -> StoredEvent:
     return StoredEvent(**values)
 
 
+def in_zones(zones: frozenset[str]) -> tuple[str, list[str]]:
+    """A condition that goes on after another one, and its parameters: the column ``zone`` is one of these."""
+    if not zones:
+        return "", []
+    return f" AND zone IN ({', '.join('?' * len(zones))})", sorted(zones)
+
+
 @contextmanager
 def database_errors(path: Path) -> Iterator[None]:
     """Turns errors of SQLite into ours.
@@ -177,8 +186,8 @@ class Store:
         """
         return self._rows(sql, parameters)
 
-    def events_after(self, change: int, limit: int = MAX_PAGE) -> Page:
-        """Events that changed after ``change``, in order of their last change.
+    def events_after(self, change: int, limit: int = MAX_PAGE, zones: frozenset[str] = EVERYWHERE) -> Page:
+        """Events in ``zones`` that changed after ``change``, in order of their last change.
 
         A reader that goes on from ``next`` until there is no ``more`` has seen every change: numbers are
         given in the order of commits, by one writer.
@@ -186,15 +195,24 @@ class Store:
         Raises:
             UnavailableError: the database cannot be used at the moment.
         """
-        rows = self._rows(f"{_SELECT_EVENTS} WHERE change > ? ORDER BY change LIMIT ?", (change, limit + 1))
+        latest = self.counter("change") if zones else 0  # asked first, so that nothing lies between
+        inside, names = in_zones(zones)
+        rows = self._rows(
+            f"{_SELECT_EVENTS} WHERE change > ?{inside} ORDER BY change LIMIT ?", (change, *names, limit + 1)
+        )
         if not rows and change > self.counter("change"):
             # A cursor of another database, as after a restored backup: everything may be new.
             return Page((), 0, more=True)
         events = tuple(event_from_row(row) for row in rows[:limit])
-        return Page(events, events[-1].change if events else change, more=len(rows) > limit)
+        more = len(rows) > limit
+        # What happened in other zones is nothing that this reader has yet to see.
+        passed = change if more else max(change, latest)
+        return Page(events, max(passed, events[-1].change) if events else passed, more)
 
-    def events_before(self, cursor: str | None, limit: int, only: HistoryFilter) -> HistoryPage:
-        """Events with older onsets than ``cursor`` (``None``: all), newest onset first.
+    def events_before(
+        self, cursor: str | None, limit: int, only: HistoryFilter, zones: frozenset[str] = EVERYWHERE
+    ) -> HistoryPage:
+        """Events in ``zones`` with older onsets than ``cursor`` (``None``: all), newest onset first.
 
         Raises:
             BadInputError: the cursor is not one of ours.
@@ -204,15 +222,18 @@ class Store:
         if cursor is not None:
             conditions.append("(onset_us, id) < (?, ?)")
             parameters += decode_cursor(cursor)
-        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        inside, names = in_zones(zones)
+        parameters += names
+        where = f" WHERE {' AND '.join(conditions or ['1'])}{inside}"
         sql = f"{_SELECT_EVENTS}{where} ORDER BY onset_us DESC, id DESC LIMIT ?"
         rows = self._rows(sql, (*parameters, limit + 1))
         events = tuple(event_from_row(row) for row in rows[:limit])
         return HistoryPage(events, encode_cursor(events[-1]) if len(rows) > limit else None)
 
-    def event(self, event_id: str) -> StoredEvent | None:
-        """The event called ``event_id``, if it is stored."""
-        rows = self._rows(f"{_SELECT_EVENTS} WHERE id = ?", (event_id,))
+    def event(self, event_id: str, zones: frozenset[str] = EVERYWHERE) -> StoredEvent | None:
+        """The event called ``event_id``, if it is stored and happened in one of ``zones``."""
+        inside, names = in_zones(zones)
+        rows = self._rows(f"{_SELECT_EVENTS} WHERE id = ?{inside}", (event_id, *names))
         return event_from_row(rows[0]) if rows else None
 
     def event_count(self) -> int:
@@ -238,11 +259,6 @@ class Store:
             Trouble(id=key, kind=kind, since=from_us(since_us), detail=detail)
             for key, kind, since_us, detail in self._rows(sql, (node,))
         )
-
-    def session_is_open(self, id_sha256: str, now_us: int) -> bool:
-        """Whether the session whose id has this hash was opened, not closed, and is not too old."""
-        sql = "SELECT 1 FROM sessions WHERE id_sha256 = ? AND expires_us > ?"
-        return bool(self._rows(sql, (id_sha256, now_us)))
 
     def anybody_logged_in(self) -> bool:
         """Whether a login link was ever used."""

@@ -1,5 +1,6 @@
 """What the hub's tests build on: messages of every kind, and fakes of the hub's own ports."""
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,13 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 from tests.shared.messages import WHEN, sound
 from tocsin_hub.auth import make_login_link
-from tocsin_hub.incidents import keeping
+from tocsin_hub.incidents import keeping as incident_keeping
 from tocsin_hub.incidents.model import Incident
 from tocsin_hub.incidents.reading import Incidents
 from tocsin_hub.ingest import Ingest
+from tocsin_hub.people import keeping, secret, sessions
+from tocsin_hub.people.keeping import Entry
+from tocsin_hub.people.model import Person, Role
 from tocsin_hub.recorder import Recorder, prepare
 from tocsin_hub.rooms import Hearing, NodeRecord, Rooms
 from tocsin_hub.root import Hub
@@ -225,8 +230,8 @@ class Line:
         self.ingest.tick()
         self.writer.call(
             lambda recorder: (
-                *keeping.review(recorder, self.rooms.get, self.now_us),
-                *keeping.fold_silence(recorder, self.rooms.all(), self.now_us),
+                *incident_keeping.review(recorder, self.rooms.get, self.now_us),
+                *incident_keeping.fold_silence(recorder, self.rooms.all(), self.now_us),
             ),
             incidents=lambda changed: changed,
         )
@@ -252,6 +257,35 @@ def log_in(hub: Hub) -> FlaskClient:
     client = hub.app.test_client()
     assert client.get(login_path(hub)).status_code == 302
     return client
+
+
+def person(hub: Hub, name: str = "Mina", **fields: Any) -> Person:
+    """Somebody whom ``hub`` knows: an officer of all zones, unless ``fields`` say otherwise."""
+    made = Person(id="", name=name, **{"role": Role.OFFICER, **fields})
+    return hub.writer.call(lambda recorder: keeping.add(recorder, made, Entry(), now_us()))
+
+
+def log_in_as(hub: Hub, who: Person) -> FlaskClient:
+    """A client in which ``who`` is logged in."""
+    client = hub.app.test_client()
+    session_id, access = secret.fresh(), hub.services.settings.access
+    opened = sessions.made_for(who, access, secret.hashed(session_id), now_us(), address="", device="")
+    hub.writer.call(lambda recorder: sessions.open_session(recorder, opened, who.role))
+    with client.session_transaction() as cookie:
+        cookie["id"] = session_id
+    return client
+
+
+def form_token(client: FlaskClient, page: str = "/account") -> str:
+    """The token against forged forms, as ``page`` has it."""
+    found = re.search(r'name="csrf_token" value="([^"]+)"', client.get(page).text)
+    assert found, page
+    return found[1]
+
+
+def submit(client: FlaskClient, path: str, page: str = "/account", **fields: Any) -> TestResponse:
+    """Send a form to ``path`` with the token that ``page`` has."""
+    return client.post(path, data={"csrf_token": form_token(client, page), **fields})
 
 
 def feed(hub: Hub, *messages: SoundDetected) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from tests.hub.parts import birth, conn, feed, heartbeat, many, offset_of, ulid
+from tests.hub.parts import birth, conn, feed, heartbeat, log_in, many, offset_of, ulid
 from tests.shared.messages import sound
 from tocsin_hub.root import Hub
 from tocsin_shared import codec
@@ -253,7 +253,10 @@ def test_every_answer_carries_the_security_headers(hub: Hub, path: str) -> None:
     assert "img-src 'self' data:" in policy
     assert {"frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'"} <= set(policy)
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert answer.headers["Referrer-Policy"] == "same-origin"
+    assert "microphone=()" in answer.headers["Permissions-Policy"]
+    assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert "Strict-Transport-Security" not in answer.headers, "it would lock out who comes by http"
     assert answer.headers["Cache-Control"] == "no-store"
 
 
@@ -269,5 +272,7 @@ def test_a_strange_host_does_not_get_into_the_policy(hub: Hub) -> None:
 
 
 def test_a_large_body_is_refused(hub: Hub) -> None:
-    answer = hub.app.test_client().post("/logout", data={"x": b"y" * 100_000})
-    assert answer.status_code in {302, 413}
+    for path in ("/logout", "/login", "/account/language", "/admin/people"):
+        answer = log_in(hub).post(path, data={"x": b"y" * 100_000})
+        assert answer.status_code == 413, path
+        assert answer.headers["Connection"] == "close"

@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 import tocsin_hub
 from tocsin_hub.i18n import FALLBACK, LANGUAGES, Catalogue, catalogue, choose
 from tocsin_hub.incidents.model import HubTrouble
+from tocsin_hub.people.model import Role
+from tocsin_hub.people.pages import ACTIONS
+from tocsin_hub.people.tokens import Scope
 from tocsin_hub.rooms import RoomState
 from tocsin_shared.errors import TocsinError
 from tocsin_shared.events import Certainty, Rhythm, TroubleKind
@@ -32,20 +35,23 @@ FAMILIES: dict[str, Set[str]] = {
     "trouble": set(TroubleKind) | set(HubTrouble),
     "rhythm": set(Rhythm) - {Rhythm.NONE},
     "certainty": set(Certainty) - {Certainty.CERTAIN},
+    "role": set(Role),
+    "scope": set(Scope),
+    "audit_kind": set(ACTIONS),
     "link": {"connecting", "live", "reconnecting", "stale"},
 }
 """Keys that are put together at run time: what follows the dot."""
 _KEY = re.compile(r"""["'`]([a-z_]+\.[a-z0-9_]+)["'`]""")
-_ASSEMBLED = re.compile(r"""`(\w+)\.\$\{|named\(\s*["'](\w+)["']""")
+_ASSEMBLED = re.compile(r"""`(\w+)\.\$\{|named\(\s*["'](\w+)["']|t\("(\w+)\." ~""")
 _DETAIL = re.compile(r"^    (\w+): ", re.MULTILINE)
 
 
 def keys_in_use() -> set[str]:
     """Every key that a template, a script or a module names, in one piece or in parts."""
-    sources = [path.read_text(encoding="utf-8") for path in (*TEMPLATES, *SCRIPTS, *PART.glob("*.py"))]
+    sources = [path.read_text(encoding="utf-8") for path in (*TEMPLATES, *SCRIPTS, *PART.rglob("*.py"))]
     known = set(CATALOGUES[0].texts)
     used = {key for source in sources for key in _KEY.findall(source)} & known
-    families = {a or b for source in sources for a, b in _ASSEMBLED.findall(source)}
+    families = {"".join(found) for source in sources for found in _ASSEMBLED.findall(source)}
     for family in families - {"detail"}:
         used |= {f"{family}.{name}" for name in FAMILIES[family]}
     return used | {f"detail.{name}" for name in details_shown()}
@@ -97,7 +103,7 @@ def test_every_key_is_used() -> None:
 
 
 def test_every_key_that_is_asked_for_exists() -> None:
-    asked = re.compile(r"""\bt\(\s*["'`]([^"'`$]+)["'`]""")
+    asked = re.compile(r"""\bt\(\s*["'`]([^"'`$]+[^"'`$.])["'`]""")
     sources = [path.read_text(encoding="utf-8") for path in (*TEMPLATES, *SCRIPTS, PART / "pages.py")]
     missing = {key for source in sources for key in asked.findall(source)} - set(CATALOGUES[0].texts)
     assert missing == set()

@@ -118,7 +118,7 @@ def test_a_channel_that_cannot_keep_up_tells_dashboards_to_fetch(
     emitted: list[tuple[str, Any]] = []
     hold = threading.Event()
 
-    def emit(name: str, data: dict[str, Any]) -> None:
+    def emit(name: str, data: dict[str, Any], _zone: str | None) -> None:
         hold.wait(5)
         emitted.append((name, data))
 

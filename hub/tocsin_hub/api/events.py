@@ -5,6 +5,7 @@ import re
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
+from tocsin_hub.api.parts import who
 from tocsin_hub.services import services
 from tocsin_hub.store import MAX_PAGE, HistoryFilter
 from tocsin_hub.times import iso
@@ -23,7 +24,9 @@ events = Blueprint("events", __name__)
 def list_rooms() -> ResponseReturnValue:
     """Every room with its state."""
     hub = services()
-    return jsonify(at=iso(hub.clock()), rooms=[room_json(record) for record in hub.rooms.all()])
+    return jsonify(
+        at=iso(hub.clock()), rooms=[room_json(one) for one in hub.rooms.all() if who().sees(one.zone)]
+    )
 
 
 @events.get("/events")
@@ -35,7 +38,8 @@ def list_events() -> ResponseReturnValue:
 def _changes() -> ResponseReturnValue:
     _allow("after", "limit")
     hub = services()
-    page = hub.store.events_after(_number("after", 0, 0, _LARGEST), _number("limit", MAX_PAGE, 1, MAX_PAGE))
+    limit = _number("limit", MAX_PAGE, 1, MAX_PAGE)
+    page = hub.store.events_after(_number("after", 0, 0, _LARGEST), limit, who().zones)
     shown = [event_json(event, hub.rooms.get(event.node)) for event in page.events]
     return jsonify(events=shown, next=page.next, more=page.more)
 
@@ -50,7 +54,7 @@ def _history() -> ResponseReturnValue:
     )
     limit = _number("limit", DEFAULT_PAGE, 1, MAX_PAGE)
     try:
-        page = hub.store.events_before(request.args.get("before") or None, limit, only)
+        page = hub.store.events_before(request.args.get("before") or None, limit, only, who().zones)
     except BadInputError as error:
         raise BadInputError(f"before: {error}") from error
     shown = [event_json(event, hub.rooms.get(event.node)) for event in page.events]

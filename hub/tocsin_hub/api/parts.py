@@ -6,13 +6,17 @@ from http import HTTPStatus
 from typing import Any, ParamSpec
 
 import msgspec
-from flask import Blueprint, abort, g, jsonify, make_response
+from flask import Blueprint, abort, g, jsonify, make_response, request
 from flask.typing import ResponseReturnValue
 from spectree import Response, SpecTree
 from spectree.model_adapter import get_msgspec_model_adapter
 
-from tocsin_hub.people import access
+from tocsin_hub.people import access, tokens
+from tocsin_hub.people.guard import SAFE
+from tocsin_hub.people.limits import ANSWERS, limit_api
 from tocsin_hub.people.model import Person, Role
+from tocsin_hub.people.tokens import Scope
+from tocsin_hub.services import services
 from tocsin_shared.errors import BadInputError, UnavailableError
 
 P = ParamSpec("P")
@@ -99,12 +103,29 @@ def needs(role: Role) -> Callable[[View[P]], View[P]]:
 
 
 @api.before_request
-def _only_with_a_session() -> ResponseReturnValue | None:
-    person = access.current()
-    if person is None:
-        return problem(401, "not_logged_in", "Log in with a login link first.")
-    g.person = person
+def _only_those_who_may() -> ResponseReturnValue | None:
+    """Lets in whoever comes with a session, or with a token whose scopes cover what is asked for."""
+    if (sent := request.headers.get("Authorization")) is None:
+        if access.current() is None:
+            return problem(401, "not_logged_in", "Log in, or send an API token, first.")
+        return None
+    token = tokens.read_header(sent)
+    acting = None if token is None else tokens.acting(services(), token)
+    if acting is None:
+        return problem(401, "bad_token", "This API token is not known, was revoked or has ended.")
+    if (scope := _scope_needed()) not in acting.scopes:
+        return problem(403, "not_allowed", f"This needs a token with the scope {scope}.")
+    g.person = acting.person
     return None
+
+
+def _scope_needed() -> Scope:
+    if request.method in SAFE:
+        return Scope.READ
+    return Scope.ANSWER if request.path.endswith(ANSWERS) else Scope.MANAGE
+
+
+limit_api(api)
 
 
 @api.errorhandler(BadInputError)

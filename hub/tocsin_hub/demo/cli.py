@@ -121,7 +121,7 @@ class _Demo:
         players = self._start_rooms(site)
         _wait_for_rooms(site, dashboard)
         if not self._options.headless:
-            print(f"\n  dashboard, by a link that works once:\n\n  {site.login_link()}\n")
+            print(f"\n  dashboard, by a link that works once:\n\n  {site.login_link()}?to=page\n")
         self._play(players, script, site)
         return self._close(dashboard)
 
