@@ -9,9 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from tests.hub.parts import birth, feed, ulid
+from tests.hub.parts import birth, feed, log_in_as, person, ulid
 from tests.shared.messages import sound
-from tocsin_hub.people import access
 from tocsin_hub.people.model import Person, Role
 from tocsin_hub.root import Hub
 from tocsin_hub.times import from_us, now_us
@@ -36,13 +35,16 @@ def hall(hub: Hub) -> Hub:
 
 
 @pytest.fixture
-def as_person(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Lets requests come from somebody."""
+def as_person(hub: Hub, client: FlaskClient) -> Any:
+    """Lets the requests of ``client`` come from somebody else, who is new each time."""
 
-    def become(role: Role, *zones: str, key: str = "01JDB8Z6Q4T3M0V5X7Y9PERSON") -> Person:
-        person = Person(id=key, name="Minji", role=role, zones=frozenset(zones))
-        monkeypatch.setattr(access, "current", lambda: person)
-        return person
+    def become(role: Role, *zones: str) -> Person:
+        made = person(hub, "Minji", role=role, zones=frozenset(zones))
+        with log_in_as(hub, made).session_transaction() as theirs:
+            known = theirs["id"]
+        with client.session_transaction() as cookie:
+            cookie["id"] = known
+        return made
 
     return become
 
@@ -148,11 +150,11 @@ def test_an_officer_acknowledges_once_and_a_worker_cannot(
     path = f"/incidents/{incident['id']}/acknowledge"
     as_person(Role.WORKER)
     assert post(client, path, {}).status_code == 403
-    as_person(Role.OFFICER)
+    officer = as_person(Role.OFFICER)
     first = post(client, path, {}).json
     assert first is not None
-    assert first["acknowledged_by"] == {"id": "01JDB8Z6Q4T3M0V5X7Y9PERSON", "name": ""}
-    as_person(Role.OFFICER, key="01JDB8Z6Q4T3M0V5X7Y9ANOTHER"[:26])
+    assert first["acknowledged_by"] == {"id": officer.id, "name": "Minji"}
+    as_person(Role.OFFICER)
     assert post(client, path, {}).json == first
 
 
@@ -161,13 +163,11 @@ def test_anybody_who_sees_the_zone_answers_and_help_reaches_everybody(
 ) -> None:
     (incident,) = incidents(client)
     path = f"/incidents/{incident['id']}/answer"
-    as_person(Role.WORKER, "hall-1")
+    worker = as_person(Role.WORKER, "hall-1")
     post(client, path, {"answer": "safe"})
     again = post(client, path, {"answer": "safe"}).json
     assert again is not None
-    assert [(one["answer"], one["person"]) for one in again["answers"]] == [
-        ("safe", "01JDB8Z6Q4T3M0V5X7Y9PERSON")
-    ]
+    assert [(one["answer"], one["person"]) for one in again["answers"]] == [("safe", worker.id)]
     helped = post(client, path, {"answer": "need_help"}).json
     assert helped is not None
     assert (helped["severity"], helped["help"] is not None) == ("alarm", True)
@@ -175,14 +175,7 @@ def test_anybody_who_sees_the_zone_answers_and_help_reaches_everybody(
 
 
 def test_the_names_of_persons_are_told(hall: Hub, client: FlaskClient, as_person: Any) -> None:
-    person = as_person(Role.OFFICER)
-    hall.writer.call(
-        lambda recorder: recorder.database.execute(
-            "INSERT INTO people (id, name, role, zones, shift, quiet, muted, enabled, created_us) "
-            "VALUES (?, ?, 'officer', '[]', '[]', '[]', '[]', 1, 0)",
-            (person.id, person.name),
-        )
-    )
+    as_person(Role.OFFICER)
     (incident,) = incidents(client)
     post(client, f"/incidents/{incident['id']}/answer", {"answer": "safe"})
     shown = post(client, f"/incidents/{incident['id']}/acknowledge", {}).json
