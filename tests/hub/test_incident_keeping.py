@@ -27,7 +27,7 @@ from tocsin_hub.incidents.reading import IncidentFilter
 from tocsin_hub.recorder import Recorder, prepare
 from tocsin_hub.store import Store
 from tocsin_shared.errors import BadInputError
-from tocsin_shared.events import Backfill, Clock, Presence, SoundDetected
+from tocsin_shared.events import Backfill, Clock, Phase, Presence, SoundDetected
 
 
 @pytest.fixture
@@ -312,6 +312,24 @@ def test_a_sound_ends_with_the_process_that_heard_it(room: Line) -> None:
     room.send("hb", heartbeat(boot="b2"))
     room.pass_time(20)
     assert timeline(room, only(room))[-2:] == [("unheard", "end_unknown"), ("cleared", "")]
+
+
+def test_a_sound_that_was_given_up_and_is_heard_of_again_lasts(room: Line) -> None:
+    room.hear(sound())
+    room.settle()
+    acknowledge(room, only(room))
+    room.send("conn", conn(Presence.OFFLINE))
+    room.pass_time(1)
+    room.send("conn", conn(Presence.ONLINE, session=2))
+    room.hear(sound(phase=Phase.UPDATE, seq=8))
+    for _ in range(5):
+        room.send("hb", heartbeat())
+        room.pass_time(15)
+    assert only(room).active
+    room.hear(offset_of(sound(), seq=9))
+    room.send("hb", heartbeat())
+    room.pass_time(21)
+    assert not only(room).active
 
 
 def test_a_retrigger_opens_the_same_incident_again(room: Line) -> None:

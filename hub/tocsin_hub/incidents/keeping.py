@@ -88,7 +88,7 @@ def _folded(recorder: Recorder, event: StoredEvent, now_us: int, limits: Limits)
         change = rules.joined(
             before, event, known=link is not None, drill=drill, limits=limits, now_us=now_us
         )
-    changed = _save(recorder, before, change, now_us)
+    changed = _save(recorder, before, change, now_us, lasts=event.offset_us is None)
     if not _link(recorder, event, change.incident.id, link, now_us):
         return changed
     return _note_quiet(recorder, change, event, now_us, limits) or changed
@@ -117,8 +117,8 @@ def _link(
         )
     elif (link[1] is None) != (ended_us is None):
         execute("UPDATE incident_events SET ended_us = ? WHERE event = ?", (ended_us, event.id))
-    if ended_us is None:
-        execute("UPDATE incidents SET quiet_us = NULL WHERE id = ? AND quiet_us IS NOT NULL", (incident,))
+        if ended_us is None:  # it had been given up, and is heard of again
+            execute("UPDATE incidents SET quiet_us = NULL WHERE id = ?", (incident,))
     return ended_us is not None
 
 
@@ -475,8 +475,13 @@ def _open_kinds(recorder: Recorder, node: str) -> set[str]:
     return {row[0] for row in _rows(recorder, sql, (node,))}
 
 
-def _save(recorder: Recorder, before: Standing | None, change: Change, now_us: int) -> tuple[Incident, ...]:
-    """Write what changed, with a change number of its own; nothing if nothing did."""
+def _save(
+    recorder: Recorder, before: Standing | None, change: Change, now_us: int, lasts: bool = False
+) -> tuple[Incident, ...]:
+    """Write what changed, with a change number of its own; nothing if nothing did.
+
+    ``lasts`` if something of it sounds, so that it is not quiet.
+    """
     _write_lines(recorder, change.lines)
     if before is not None and change.standing == before and not change.lines:
         return ()  # a phase that says nothing new
@@ -486,18 +491,19 @@ def _save(recorder: Recorder, before: Standing | None, change: Change, now_us: i
     if before is None:
         recorder.database.conn.execute(_INSERT, values)
     else:
-        _update(recorder, (*incident_values(before.incident), tally_text(before.tally)), values)
+        _update(recorder, (*incident_values(before.incident), tally_text(before.tally)), values, lasts)
     return (incident,)
 
 
-def _update(recorder: Recorder, before: Sequence[Any], after: Sequence[Any]) -> None:
+def _update(recorder: Recorder, before: Sequence[Any], after: Sequence[Any], lasts: bool) -> None:
     """Write what differs only: a column that is named, changed or not, costs the upkeep of its indexes."""
     names, values = [], []
     for name, old, new in zip(_COLUMNS, before, after, strict=True):
         if old != new:
             names.append(name)
             values.append(new)
-    sql = f"UPDATE incidents SET {', '.join(f'{name} = ?' for name in names)} WHERE id = ?"  # noqa: S608
+    written = ", ".join([f"{name} = ?" for name in names] + (["quiet_us = NULL"] if lasts else []))
+    sql = f"UPDATE incidents SET {written} WHERE id = ?"  # noqa: S608
     recorder.database.conn.execute(sql, (*values, after[0]))
 
 
