@@ -121,7 +121,7 @@ class Live:
             if isinstance(item, NodeRecord):
                 self._emit("room", room_json(item), item.zone)
             elif isinstance(item, Incident):
-                self._emit("incident", self._incident_json(item), item.zone)
+                self._emit("incident", self._incident_json(item), item.zone or None)
             else:
                 self._emit("event", event_json(item, self._rooms.get(item.node)), item.zone)
             if self._overflowed.is_set() and self._queue.empty():

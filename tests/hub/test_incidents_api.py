@@ -202,6 +202,17 @@ def test_what_happens_in_another_zone_is_not_there(hall: Hub, client: FlaskClien
     assert incidents(client) == [incident], "nothing was written"
 
 
+def test_a_trouble_of_the_hub_itself_is_for_everybodys_eyes(
+    hall: Hub, client: FlaskClient, as_person: Any
+) -> None:
+    hall.services.desk.open_trouble("push_refused", "", "410")
+    as_person(Role.WORKER, "hall-2")
+    assert [one["label"] for one in incidents(client)] == ["push_refused"]
+    assert [one["label"] for one in incidents(client, "?after=0")] == ["push_refused"]
+    hall.services.desk.close_trouble("push_refused", "")
+    assert [one["active"] for one in incidents(client)] == [False]
+
+
 @pytest.mark.parametrize(
     "body", [{}, {"answer": "maybe"}, {"answer": None}, {"answer": "safe", "x": 1}, [], "safe", 7]
 )

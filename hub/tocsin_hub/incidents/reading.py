@@ -1,6 +1,7 @@
 """Reading incidents: pages, one of them, its timeline, its events, and drills.
 
-Every method takes the zones that may be seen; an empty set means all of them.
+Every method takes the zones that may be seen; an empty set means all of them. What has no zone, as a trouble
+of the hub itself, is for everybody's eyes.
 """
 
 import re
@@ -214,9 +215,12 @@ class Incidents:
 
 
 def _seen(zones: frozenset[str], conditions: list[str], parameters: list[Any]) -> tuple[str, list[Any]]:
-    """The WHERE of a statement that shows only what may be seen."""
+    """The WHERE of a statement that shows only what may be seen.
+
+    A trouble of the hub itself has no zone and is everybody's: where the hub is deaf, everybody is.
+    """
     if zones:
-        conditions = [*conditions, f"zone IN ({', '.join('?' * len(zones))})"]
+        conditions = [*conditions, f"zone IN ({', '.join('?' * len(zones))}, '')"]
         parameters = [*parameters, *sorted(zones)]
     return f" WHERE {' AND '.join(conditions)}" if conditions else "", parameters
 
