@@ -142,6 +142,20 @@ def test_an_incident_that_nobody_can_read_keeps_no_alarm_back(
     assert room.deaths == []
 
 
+@pytest.mark.parametrize("table", ["incident_log", "incidents"])
+def test_an_incident_that_the_database_will_not_take_costs_no_event(room: Line, table: str) -> None:
+    room.hear(sound())
+    room.settle()
+    refuse = f"BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'no'); END"
+    room.writer.call(lambda recorder: recorder.database.execute(f"CREATE TRIGGER refuse {refuse}"))
+    room.hear(sound(id=ulid(2), label="scream"))
+    room.hear(sound(id=ulid(3)))
+    room.settle()
+    assert room.store.event_count() == 3
+    assert room.ingest.quarantined == 0
+    assert only(room).events == 2, "what joins without a line in the timeline goes on"
+
+
 def test_a_storm_is_one_incident_of_few_words(room: Line) -> None:
     for message in many(2000):
         room.hear(message)

@@ -240,5 +240,9 @@ def test_kill_9_in_mid_load_leaves_every_acknowledged_row(tmp_path: Path) -> Non
     assert len(acknowledged) < 100_000, "it must have been killed in the middle"
     store = Store(path)
     stored = {row[0] for row in store._rows("SELECT id FROM events")}
+    held = {row[0] for row in store._rows("SELECT event FROM incident_events")}
+    counted = store._rows("SELECT sum(events) FROM incidents")
     store.close()
     assert set(acknowledged) <= stored
+    assert held == stored, "an event and its incident are on the disk together"
+    assert counted == [(len(stored),)]

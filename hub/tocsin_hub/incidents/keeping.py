@@ -53,6 +53,8 @@ DRILL_LABEL = "evacuation_siren"
 """What a drill that sounds is shown as."""
 
 _CLOCKS_US = 1_000_000
+_OURS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
+"""Errors of SQLite for which what was written is to blame."""
 
 log = logging.getLogger(__name__)
 
@@ -69,13 +71,14 @@ def fold_event(
     """
     if rules.severity_of(event) is None:
         return ()
-    try:
-        return _folded(recorder, event, now_us, limits)
-    except sqlite3.Error:
-        raise
-    except Exception:  # a fault in the rules, or a row that nobody can read, must not keep an alarm back
-        log.exception("event %s cannot be judged; it opens an incident of its own", event.id)
-        return _alone(recorder, event, now_us, limits)
+    for fold in (_folded, _alone):
+        try:
+            return fold(recorder, event, now_us, limits)
+        except Exception as error:  # a fault of ours, or a row that nobody can read, must keep no alarm back
+            if isinstance(error, sqlite3.Error) and not isinstance(error, _OURS):
+                raise  # the disk or the database: the writer tries again
+            log.exception("event %s cannot be judged (%s)", event.id, fold.__name__)
+    return ()
 
 
 def _folded(recorder: Recorder, event: StoredEvent, now_us: int, limits: Limits) -> tuple[Incident, ...]:
