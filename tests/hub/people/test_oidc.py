@@ -132,7 +132,7 @@ def hub(tmp_path: Path, provider: Provider) -> Iterator[Hub]:
     made.services.store.close()
 
 
-def go(hub: Hub, provider: Provider, client: FlaskClient | None = None, **changes: str) -> TestResponse:
+def go(hub: Hub, provider: Provider, client: FlaskClient | None = None, **changes: Any) -> TestResponse:
     """Log in at the provider, as a browser would; ``changes`` are what comes back otherwise."""
     client = client or hub.app.test_client()
     address = client.get("/oidc/start").location
@@ -243,7 +243,7 @@ def test_what_does_not_fit_lets_nobody_in(
 
 @pytest.mark.parametrize("changes", [{"state": "made-up"}, {"state": ""}, {"error": "access_denied"}])
 def test_an_answer_that_nobody_asked_for_lets_nobody_in(
-    hub: Hub, provider: Provider, changes: dict[str, str]
+    hub: Hub, provider: Provider, changes: dict[str, Any]
 ) -> None:
     provider.claims["zones"] = ["hall-1"]
     assert go(hub, provider, **changes).status_code == 403
