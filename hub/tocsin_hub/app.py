@@ -20,7 +20,8 @@ from tocsin_hub.people.guard import watch
 from tocsin_hub.people.limits import limiter, seconds_to_wait
 from tocsin_hub.people.pages import people
 from tocsin_hub.services import EXTENSION, Services, services
-from tocsin_shared.errors import UnavailableError
+from tocsin_hub.settings import HubSettings
+from tocsin_shared.errors import SettingsError, UnavailableError
 
 MAX_BODY_BYTES = 64 * 1024
 _PERMISSIONS = "camera=(), geolocation=(), microphone=(), payment=(), usb=(), browsing-topics=()"
@@ -31,6 +32,7 @@ def create_app(hub: Services) -> Flask:
     """The web application of ``hub``; nothing is started.
 
     Raises:
+        SettingsError: an identity provider is set, and cannot be used as it is set.
         UnavailableError: the secret that signs cookies can neither be read nor made.
     """
     app = Flask("tocsin_hub")
@@ -51,6 +53,7 @@ def create_app(hub: Services) -> Flask:
     app.extensions[EXTENSION] = hub
     for blueprint in (api, auth, entrance, pages, people):
         app.register_blueprint(blueprint)
+    _let_company_in(app, hub.settings)
     SPEC.register(app)
     limiter.init_app(app)
     watch(app)
@@ -60,6 +63,18 @@ def create_app(hub: Services) -> Flask:
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(UnavailableError, _unavailable)
     return app
+
+
+def _let_company_in(app: Flask, settings: HubSettings) -> None:
+    """Offer to log in at an identity provider, if the settings name one."""
+    app.jinja_env.globals["oidc_name"] = settings.oidc.name if settings.oidc.issuer else ""
+    if not settings.oidc.issuer:
+        return
+    try:
+        from tocsin_hub.people import oidc  # noqa: PLC0415 - its packages are an extra
+    except ImportError as error:
+        raise SettingsError(f"oidc.issuer is set: pip install 'tocsin[oidc]' ({error})") from error
+    oidc.attach(app, settings.oidc)
 
 
 def csp_nonce() -> str:

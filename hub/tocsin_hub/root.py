@@ -87,6 +87,7 @@ def build(
     ``on_incident`` is told of each change of an incident once it is on the disk; it must not wait.
 
     Raises:
+        SettingsError: an identity provider is set, and cannot be used as it is set.
         UnavailableError: the database or the state folder cannot be used.
     """
     prepare(settings.database)

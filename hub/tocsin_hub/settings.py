@@ -92,6 +92,30 @@ class AccessSettings:
 
 
 @dataclass(frozen=True)
+class OidcSettings:
+    """Logging in with the accounts of an identity provider (OpenID Connect)."""
+
+    issuer: str = setting(
+        "",
+        "Address of the provider, exactly as it calls itself; empty means that nobody logs in by it.",
+        pattern=r"(https://\S+|http://(127\.0\.0\.1|localhost)(:\d+)?(/\S*)?)?",
+    )
+    client_id: str = setting("tocsin", "What the provider calls this hub.")
+    client_secret_file: Path | None = setting(
+        None, "File with the client secret; without it the hub is a public client.", shown='"oidc.secret"'
+    )
+    name: str = setting("OpenID Connect", "What stands on the button.")
+    scope: str = setting("openid profile", "What the provider is asked for.")
+    role_claim: str = setting("groups", "The claim that says a person's role: a text or a list of them.")
+    admins: tuple[str, ...] = setting(("tocsin-admins",), "Values of that claim that make an admin.")
+    officers: tuple[str, ...] = setting(("tocsin-officers",), "Values that make an officer.")
+    workers: tuple[str, ...] = setting(("tocsin-workers",), "Values that make a worker.")
+    zones_claim: str = setting(
+        "", "The claim that names a person's zones; empty means that everybody sees all of them."
+    )
+
+
+@dataclass(frozen=True)
 class StoreSettings:
     """The database of events."""
 
@@ -162,6 +186,7 @@ class HubSettings:
     web: WebSettings = table(WebSettings, "The dashboard.")
     broker: BrokerSettings = table(BrokerSettings, "The MQTT broker.")
     access: AccessSettings = table(AccessSettings, "Who gets in, and for how long.")
+    oidc: OidcSettings = table(OidcSettings, "Logging in with the accounts of a company.")
     store: StoreSettings = table(StoreSettings, "The database.")
     ingest: IngestSettings = table(IngestSettings, "Gathering messages into writes.")
     incidents: IncidentSettings = table(IncidentSettings, "Many reports, one incident.")

@@ -17,8 +17,9 @@ from tocsin_hub.incidents import keeping as incident_keeping
 from tocsin_hub.incidents.model import Incident
 from tocsin_hub.incidents.reading import Incidents
 from tocsin_hub.ingest import Ingest
-from tocsin_hub.people import keeping, secret, sessions
+from tocsin_hub.people import secret, sessions
 from tocsin_hub.people.keeping import Entry
+from tocsin_hub.people.keeping import add as add_person
 from tocsin_hub.people.model import Person, Role
 from tocsin_hub.recorder import Recorder, prepare
 from tocsin_hub.rooms import Hearing, NodeRecord, Rooms
@@ -262,7 +263,7 @@ def log_in(hub: Hub) -> FlaskClient:
 def person(hub: Hub, name: str = "Mina", **fields: Any) -> Person:
     """Somebody whom ``hub`` knows: an officer of all zones, unless ``fields`` say otherwise."""
     made = Person(id="", name=name, **{"role": Role.OFFICER, **fields})
-    return hub.writer.call(lambda recorder: keeping.add(recorder, made, Entry(), now_us()))
+    return hub.writer.call(lambda recorder: add_person(recorder, made, Entry(), now_us()))
 
 
 def log_in_as(hub: Hub, who: Person) -> FlaskClient:

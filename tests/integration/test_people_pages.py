@@ -11,7 +11,7 @@ from tests.hub.parts import wait_until
 from tests.hub.processes import HubProcess, hub_process
 from tests.integration.browser import DESKTOP, PHONE, chromium, complaints, show_as
 from tests.integration.test_dashboard import AXE, AXE_RULES, SMALL_TARGETS
-from tocsin_hub.i18n import LANGUAGES, catalogue
+from tocsin_hub.i18n import catalogue
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
@@ -93,8 +93,7 @@ def test_from_the_first_link_to_a_worker_s_phone(visitor: Visitor) -> None:
         visitor.driver.add_cookie({name: cookie[name] for name in ("name", "value", "path")})
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize(("size", "dark"), [(PHONE, False), (DESKTOP, True)])
+@pytest.mark.parametrize(("language", "size", "dark"), [("en", PHONE, False), ("ko", DESKTOP, True)])
 def test_axe_finds_nothing_on_any_of_these_pages(
     visitor: Visitor, language: str, size: tuple[int, int], *, dark: bool
 ) -> None:
@@ -102,7 +101,6 @@ def test_axe_finds_nothing_on_any_of_these_pages(
     show_as(driver, size, dark=dark)
     visitor.open("/admin/people")
     person = driver.find_element(By.CSS_SELECTOR, ".line-name a").get_attribute("href") or ""
-    complaints(driver)
     paths = (
         "/account",
         "/admin/people",
@@ -145,3 +143,4 @@ def look_closely(driver: Chrome, what: str) -> None:
     assert [(one["id"], one["nodes"][0]["html"]) for one in found] == [], what
     assert driver.execute_script(SMALL_TARGETS) == [], what
     assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth"), what
+    assert [one for one in complaints(driver) if "Content Security Policy" in one] == [], what

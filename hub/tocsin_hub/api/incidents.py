@@ -1,5 +1,6 @@
 """Incidents, answers and drills over HTTP."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import msgspec
@@ -11,6 +12,7 @@ from ulid import ULID
 from tocsin_hub.api.parts import described, needs, problem, who
 from tocsin_hub.incidents.model import Answer, Drill, Incident, IncidentKind, IncidentSeverity, Step
 from tocsin_hub.incidents.reading import IncidentFilter
+from tocsin_hub.people import audit
 from tocsin_hub.people.model import Role
 from tocsin_hub.services import services
 from tocsin_hub.store import MAX_PAGE
@@ -204,6 +206,7 @@ def acknowledge_incident(incident: str) -> ResponseReturnValue:
     if _seen(incident) is None:
         return _missing()
     services().desk.acknowledge(incident, who().id)
+    audit.record("incident.acknowledged", incident)
     return _shown(incident)
 
 
@@ -251,6 +254,9 @@ def start_drill() -> ResponseReturnValue:
         sound=wanted.sound,
     )
     hub.desk.start_drill(drill, sorted(zones or _known_zones()))
+    audit.record(
+        "drill.started", drill.id, f"{wanted.minutes} min; {', '.join(sorted(zones)) or 'all zones'}"
+    )
     return jsonify(_drills_shown([drill])[0]), 201
 
 
@@ -264,6 +270,7 @@ def end_drill(drill: str) -> ResponseReturnValue:
     if known is None or not _commands(known.zones):
         return _missing()
     ended = hub.desk.end_drill(drill)
+    audit.record("drill.ended", drill)
     return _missing() if ended is None else jsonify(_drills_shown([ended])[0])
 
 
@@ -298,7 +305,9 @@ def _clean(text: str) -> str:
 
 
 def _drills_shown(drills: list[Drill]) -> list[dict[str, object]]:
-    hub = services()
+    hub, mine = services(), who().zones
+    if mine:  # which other zones take part is for their eyes
+        drills = [replace(drill, zones=drill.zones & mine) if drill.zones else drill for drill in drills]
     names = hub.incidents.names(drill.started_by for drill in drills if drill.started_by)
     return drills_json(drills, hub.clock(), names)
 

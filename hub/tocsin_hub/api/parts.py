@@ -106,7 +106,8 @@ def needs(role: Role) -> Callable[[View[P]], View[P]]:
 def _only_those_who_may() -> ResponseReturnValue | None:
     """Lets in whoever comes with a session, or with a token whose scopes cover what is asked for."""
     if (sent := request.headers.get("Authorization")) is None:
-        if access.current() is None:
+        g.person = access.current()
+        if g.person is None:
             return problem(401, "not_logged_in", "Log in, or send an API token, first.")
         return None
     token = tokens.read_header(sent)

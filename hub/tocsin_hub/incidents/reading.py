@@ -90,13 +90,17 @@ class Incidents:
         Raises:
             UnavailableError: the database cannot be used at the moment.
         """
+        latest = self._store.counter("change") if zones else 0  # asked first, so that nothing lies between
         where, parameters = _seen(zones, ["change > ?"], [change])
         rows = self._rows(f"{_SELECT}{where} ORDER BY change LIMIT ?", (*parameters, limit + 1))
         if not rows and change > self._store.counter("change"):
             # A cursor of another database, as after a restored backup: everything may be new.
             return IncidentPage((), 0, more=True)
         incidents = tuple(incident_from_row(row) for row in rows[:limit])
-        return IncidentPage(incidents, incidents[-1].change if incidents else change, len(rows) > limit)
+        more = len(rows) > limit
+        # What happened in other zones is nothing that this reader has yet to see.
+        passed = change if more else max(change, latest)
+        return IncidentPage(incidents, max(passed, incidents[-1].change) if incidents else passed, more)
 
     def before(
         self,

@@ -8,8 +8,10 @@ from flask import g, has_request_context, request
 
 from tocsin_hub.people.model import Person
 from tocsin_hub.recorder import Recorder
+from tocsin_hub.services import services
 from tocsin_hub.store import Store
 from tocsin_hub.times import now_us
+from tocsin_hub.writer import CALL_SECONDS, Outcome, Work
 
 KEPT_LINES = 200_000
 _MOST = 500
@@ -56,6 +58,21 @@ def noting(action: str, subject: str, detail: str = "") -> Callable[[Recorder], 
     """What :func:`note` will do in the writer's thread, with the person and the address of this request."""
     person, address = g.get("person"), here()
     return lambda recorder: note(recorder, person, action, subject, detail, address=address)
+
+
+def record(action: str, subject: str, detail: str = "") -> None:
+    """Note what the person of this request has just done; does not wait for the disk.
+
+    Raises:
+        UnavailableError: the hub is stopping, or its database does not keep up.
+    """
+    write = noting(action, subject, detail)
+
+    def work(recorder: Recorder) -> Outcome:
+        write(recorder)
+        return Outcome()
+
+    services().writer.put(Work(work, lambda _: None), patience_seconds=CALL_SECONDS)
 
 
 def here() -> str:

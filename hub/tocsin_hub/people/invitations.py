@@ -75,6 +75,18 @@ def find(store: Store, token: str, now_us: int) -> Invitation | None:
     return _from_row(rows[0]) if rows else None
 
 
+def open_ones(store: Store, now_us: int) -> list[Invitation]:
+    """Every invitation that could be used now, newest first."""
+    sql = f"SELECT {_COLUMNS} FROM login_links WHERE {_GOOD} ORDER BY created_us DESC"  # noqa: S608
+    return [_from_row(row) for row in store.rows(sql, (now_us,))]
+
+
+def take_back(recorder: Recorder, token_sha256: str, now_us: int) -> bool:
+    """End an invitation that nobody has used; whether there was one."""
+    sql = f"DELETE FROM login_links WHERE token_sha256 = ? AND {_GOOD}"  # noqa: S608
+    return bool(recorder.database.execute(sql, (token_sha256, now_us)).rowcount)
+
+
 def use(recorder: Recorder, invitation: Invitation, now_us: int) -> bool:
     """Use an invitation up; ``False`` if somebody was faster, or it has ended."""
     sql = f"UPDATE login_links SET used_us = ? WHERE token_sha256 = ? AND {_GOOD}"  # noqa: S608

@@ -6,10 +6,9 @@ The counts stand in memory: the hub is one process on one machine, and a restart
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from flask import Blueprint, request, session
+from flask import Blueprint, g, request, session
 from flask_limiter import Limiter
 
-from tocsin_hub.people import access
 from tocsin_hub.people.secret import hashed
 from tocsin_hub.services import services
 from tocsin_hub.times import now_us
@@ -25,7 +24,7 @@ def address() -> str:
 
 def by_person(what: str) -> Callable[[], str]:
     """Tells apart the persons who do ``what``; for views that only those who are logged in reach."""
-    return lambda: f"{what}:{access.viewer().id}"
+    return lambda: f"{what}:{g.person.id}"
 
 
 limiter = Limiter(address, storage_uri="memory://", strategy="fixed-window", headers_enabled=False)

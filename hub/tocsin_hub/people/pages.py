@@ -193,6 +193,24 @@ def invite() -> ResponseReturnValue:
     return _people_page(invited=_invited(person))
 
 
+@people.post("/admin/invitations/<token_sha256>/end")
+@for_admin
+def take_invitation_back(token_sha256: str) -> ResponseReturnValue:
+    """End an invitation that nobody has used."""
+    hub = services()
+    now_us, noted = hub.clock(), audit.noting("person.invitation_ended", token_sha256[:12])
+
+    def write(recorder: Recorder) -> bool:
+        ended = invitations.take_back(recorder, token_sha256, now_us)
+        if ended:
+            noted(recorder)
+        return ended
+
+    if not hub.writer.call(write):
+        abort(404)
+    return redirect(url_for("people.everybody"))
+
+
 def _named(person: Person) -> Person:
     role = request.form.get("role", "")
     if role not in set(Role):
@@ -224,6 +242,7 @@ def _people_page(failed: Failed | None = None, invited: Invited | None = None) -
     return render_template(
         "admin_people.html",
         accounts=services().people.accounts(),
+        waiting=invitations.open_ones(services().store, services().clock()),
         roles=list(Role),
         zones=_known_zones(),
         failed=failed,

@@ -107,6 +107,17 @@ def read_header(header: str) -> str | None:
     return match[1] if match else None
 
 
+def by_header(hub: Services, header: str | None, scope: Scope) -> Person | None:
+    """For whom the token in an ``Authorization`` header acts, if it has ``scope``.
+
+    Raises:
+        UnavailableError: the database cannot be used at the moment.
+    """
+    token = read_header(header or "")
+    found = None if token is None else acting(hub, token)
+    return found.person if found is not None and scope in found.scopes else None
+
+
 def acting(hub: Services, token: str) -> Acting | None:
     """For whom ``token`` acts now; ``None`` if it is not good, or she is not.
 

@@ -213,6 +213,16 @@ def test_an_invitation_ends(hub: Hub) -> None:
     assert hub.app.test_client().get(path).status_code == 403
 
 
+def test_an_invitation_can_be_taken_back(hub: Hub) -> None:
+    path, _ = invitation(hub, name="Mina", role="worker")
+    boss = log_in(hub)
+    (end,) = re.findall(r'action="(/admin/invitations/[0-9a-f]{64}/end)"', boss.get("/admin/people").text)
+    assert submit(boss, end).status_code == 302
+    assert hub.app.test_client().get(path).status_code == 403
+    assert "/admin/invitations/" not in boss.get("/admin/people").text
+    assert submit(boss, end).status_code == 404
+
+
 def test_a_link_for_somebody_who_was_shut_out_since_opens_nothing(hub: Hub) -> None:
     mina = person(hub, "Mina", role=Role.WORKER)
     path, _ = invitation(hub, f"/admin/people/{mina.id}/link")

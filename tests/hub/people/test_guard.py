@@ -96,6 +96,19 @@ def test_large_bodies_are_taken_only_where_they_are_meant(echo: Hub) -> None:
     assert client.post("/api/v1/large", data=body * 2, content_type="application/json").status_code == 413
 
 
+def test_an_error_of_our_own_tells_nothing_about_the_hub(hub: Hub) -> None:
+    def broken() -> None:
+        raise RuntimeError("the secret of /var/lib/tocsin")
+
+    hub.app.add_url_rule("/api/v1/broken", "api.broken", broken)
+    hub.app.add_url_rule("/broken", "broken", broken)
+    for path in ("/api/v1/broken", "/broken"):
+        answer = log_in(hub).get(path)
+        assert answer.status_code == 500
+        for word in ("secret", "tocsin_hub", "Traceback", "RuntimeError", ".py"):
+            assert word not in answer.text
+
+
 def test_too_many_requests_are_told_when_to_come_again_but_answers_always_get_through(tmp_path: Path) -> None:
     made = build(HubSettings(state_folder=tmp_path, access=AccessSettings(api_per_minute=60)))
     made.writer.start(made.ingest.settle)

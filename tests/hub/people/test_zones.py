@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
-from tests.hub.parts import birth, feed, form_token, log_in_as, person, troubles, ulid, wait_until
+from tests.hub.parts import birth, feed, form_token, log_in, log_in_as, person, troubles, ulid, wait_until
 from tests.hub.test_live import connect, received
 from tests.shared.messages import sound
 from tocsin_hub.live import NAMESPACE
@@ -21,7 +21,7 @@ from tocsin_shared import codec
 
 OURS, THEIRS = "hall-a", "hall-b"
 EVENT = ulid(77)
-TRACES = ("bravo-1", "Bravo Shop", THEIRS, EVENT, "Bravo Bob", "bravo token")
+TRACES = ("bravo-1", "Bravo Shop", THEIRS, EVENT, "Bravo Bob", "bravo token", "bravo drill")
 """Whatever would tell somebody of our zone about theirs."""
 PUBLIC = {
     "static", "healthz", "pages.signed_out", "entrance.login", "entrance.log_in", "entrance.join",
@@ -48,13 +48,21 @@ def facility(hub: Hub) -> Hub:
             recorder, "bravo token", bob.id, [Scope.READ], now_us=now_us(), expires_us=None
         )
     )
+    drill = {"zones": [THEIRS], "minutes": 10, "note": "bravo drill"}
+    assert log_in(hub).post("/api/v1/drills", json=drill).status_code == 201
     return hub
+
+
+def incident_of(hub: Hub, zone: str) -> str:
+    """Id of what sounds in ``zone``."""
+    return next(one.id for one in hub.services.incidents.open() if one.zone == zone and one.first_event)
 
 
 def addresses(hub: Hub, rule: Rule) -> Iterator[tuple[str, str]]:
     """Addresses of a route with every id of theirs in its place, and that id."""
     bob = next((one.id for one in hub.services.people.all() if one.name == "Bravo Bob"), ulid(5))
-    ids = [EVENT, "bravo-1", THEIRS, bob] if rule.arguments else [""]
+    drill = hub.services.incidents.drills()[0].id
+    ids = [EVENT, "bravo-1", THEIRS, bob, incident_of(hub, THEIRS), drill] if rule.arguments else [""]
     for key in ids:
         yield re.sub(r"<[^>]+>", key, rule.rule), key
 
@@ -82,14 +90,20 @@ def found_in(answer: TestResponse, key: str) -> list[str]:
 @pytest.mark.parametrize("role", list(Role))
 def test_no_route_tells_a_person_of_one_zone_about_another(facility: Hub, role: Role) -> None:
     alpha = person(facility, "Alpha Ann", role=role, zones=frozenset({OURS}))
-    client = log_in_as(facility, alpha)
+    client, theirs = log_in_as(facility, alpha), incident_of(facility, THEIRS)
     leaks = {
         where: found
         for where, key, answer in answers(facility, client, form_token(client))
-        if (found := found_in(answer, key))
+        if (found := [*found_in(answer, key), *([theirs] if theirs != key and theirs in answer.text else [])])
     }
     assert leaks == {}
-    for path in ("/api/v1/rooms", "/api/v1/events", "/api/v1/events?after=0", "/history"):
+    for path in (
+        "/api/v1/rooms",
+        "/api/v1/events",
+        "/api/v1/events?after=0",
+        "/api/v1/incidents",
+        "/history",
+    ):
         if role is not Role.WORKER or path.startswith("/api/"):
             assert "alpha-1" in client.get(path).text or "Alpha Shop" in client.get(path).text, path
 
@@ -164,9 +178,10 @@ def test_a_cursor_passes_over_what_happened_elsewhere(facility: Hub) -> None:
     assert [event["zone"] for event in page["events"]] == [OURS]
     assert page["next"] >= facility.services.store.counter("change")
     feed(facility, sound(id=ulid(78), node="bravo-1", zone=THEIRS, seq=9))
-    later = client.get(f"/api/v1/events?after={page['next']}").get_json()
-    assert (later["events"], later["more"]) == ([], False)
-    assert later["next"] > page["next"]
+    for what in ("events", "incidents"):
+        later = client.get(f"/api/v1/{what}?after={page['next']}").get_json()
+        assert (later[what], later["more"]) == ([], False)
+        assert later["next"] > page["next"]
 
 
 def test_the_live_channel_shows_each_person_her_zones(facility: Hub) -> None:
@@ -189,6 +204,7 @@ def test_the_live_channel_shows_each_person_her_zones(facility: Hub) -> None:
     assert f"event {THEIRS}" in seen["Both"]
     assert seen["Both"].count(f"event {OURS}") == 1, "nothing comes twice to whoever sees two zones"
     assert not [one for one in seen["Alpha Ann"] if THEIRS in one]
+    assert "incident" in {one.split()[0] for one in seen["Both"]}
     assert {data.get("zone") for kind, data in received(boss) if kind == "event"} == {OURS, THEIRS}
 
 
