@@ -387,6 +387,20 @@ def test_an_incident_is_late_only_as_long_as_all_of_it_is() -> None:
     assert joined(standing, live, hour_us).incident.late is False
 
 
+def test_a_late_report_never_makes_a_live_incident_late() -> None:
+    standing, _ = fold([stored()])
+    report = stored(id=ulid(2), node="dock-2", late=True, first_received_us=START_US + 600 * SECOND)
+    assert rules.is_late(report, LIMITS)
+    assert joined(standing, report, START_US + 600 * SECOND).incident.late is False
+
+
+def test_a_later_word_about_a_late_event_wakes_nobody() -> None:
+    hour_us = START_US + 3600 * SECOND
+    standing, _ = fold([stored(late=True, first_received_us=hour_us)], hour_us)
+    end = stored(first_received_us=hour_us, received_us=hour_us, offset_us=START_US, phase=Phase.OFFSET)
+    assert joined(standing, end, hour_us, known=True).incident.late
+
+
 # Drills
 
 
