@@ -296,6 +296,13 @@ def test_need_help_raises_everything_to_an_alarm_that_nobody_acknowledged() -> N
     assert {line.person for line in change.lines} == {"WORKER"}
 
 
+def test_what_a_call_for_help_raised_stays_raised() -> None:
+    standing, _ = fold([stored(label="vehicle_horn")])
+    standing = rules.answered(standing, "WORKER", Answer.NEED_HELP, None, START_US).standing
+    change = joined(standing, stored(id=ulid(2), label="vehicle_horn"), START_US + SECOND)
+    assert change.incident.severity is IncidentSeverity.ALARM
+
+
 @pytest.mark.parametrize("answer", Answer)
 def test_the_same_answer_again_changes_nothing(answer: Answer) -> None:
     once = rules.answered(fold([stored()])[0], "WORKER", answer, None, START_US).standing
