@@ -64,11 +64,6 @@ def _make_secret(path: Path) -> None:
         made.unlink()
 
 
-def is_logged_in() -> bool:
-    """Whether the current request comes from somebody who is logged in."""
-    return access.current() is not None
-
-
 def open_session(recorder: Recorder, person: Person, origin: "Origin", now_us: int) -> None:
     """Open the session that ``origin`` asks for, inside a transaction."""
     made = sessions.made_for(

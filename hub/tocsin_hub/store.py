@@ -130,11 +130,11 @@ def event_from_row(row: Sequence[Any]) -> StoredEvent:
     return StoredEvent(**values)
 
 
-def in_zones(zones: frozenset[str]) -> tuple[str, list[str]]:
-    """A condition that goes on after another one, and its parameters: the column ``zone`` is one of these."""
+def in_zones(zones: frozenset[str], column: str = "zone") -> tuple[str, list[str]]:
+    """A condition that goes on after another one, and its parameters: ``column`` is one of these."""
     if not zones:
         return "", []
-    return f" AND zone IN ({', '.join('?' * len(zones))})", sorted(zones)
+    return f" AND {column} IN ({', '.join('?' * len(zones))})", sorted(zones)
 
 
 @contextmanager
@@ -196,7 +196,7 @@ class Store:
             UnavailableError: the database cannot be used at the moment.
         """
         latest = self.counter("change") if zones else 0  # asked first, so that nothing lies between
-        inside, names = in_zones(zones)
+        inside, names = in_zones(zones, "+zone")  # by the index of changes: that of zones would need sorting
         rows = self._rows(
             f"{_SELECT_EVENTS} WHERE change > ?{inside} ORDER BY change LIMIT ?", (change, *names, limit + 1)
         )

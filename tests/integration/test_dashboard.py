@@ -372,7 +372,9 @@ def test_a_push_that_is_lost_is_fetched_soon(place: Place) -> None:
 def test_signing_out_elsewhere_ends_the_page_too(place: Place) -> None:
     place.open("/?lang=ko")
     cookies = {cookie["name"]: cookie["value"] for cookie in place.driver.get_cookies()}
-    assert requests.post(place.site.address + "/logout", cookies=cookies, timeout=5).status_code == 200
+    form = {"csrf_token": place.one('[name="csrf_token"]').get_attribute("value")}
+    answer = requests.post(place.site.address + "/logout", data=form, cookies=cookies, timeout=5)
+    assert answer.status_code == 200
     place.wait(lambda: place.driver.current_url.endswith("/signed-out"), "the page is left", 20.0)
     assert "로그인되어 있지 않습니다" in place.text("h1")
 
