@@ -100,7 +100,7 @@ def note_failed(recorder: Recorder, delivery: str, at_us: int, error: str) -> No
 
 
 def note_shown(recorder: Recorder, receipt: str, now_us: int) -> bool:
-    """A device shows the delivery whose receipt has this SHA-256; ``False`` if there is none, or it said so."""
+    """A device shows the delivery whose receipt has this SHA-256; ``False`` if none has or it said so."""
     # What is shown was accepted, whether the channel heard of it or not.
     cursor = recorder.database.execute(
         "UPDATE deliveries SET shown_us = ?, accepted_us = coalesce(accepted_us, ?), failed_us = NULL, "

@@ -23,12 +23,15 @@ MOST_WAITING = 500
 """More incidents that wait for somebody are not looked at in one go; the worst and newest are."""
 _INCIDENT_COLUMNS = (
     "id, kind, grouping, label, severity, zone, drill, opened_us, updated_us, cleared_us, acknowledged_us, "
-    "acknowledged_by, help_us, origin_node, origin_level_dbfs, nodes, first_event, events, late, detail, change"
+    "acknowledged_by, help_us, origin_node, origin_level_dbfs, nodes, first_event, events, late, detail, "
+    "change"
 )
 _ALERT = "id, incident, person, audience, created_us, answered_us, answer"
 _DELIVERY = "id, alert, channel, queued_us, accepted_us, shown_us, failed_us, error"
 _NAMES = msgspec.json.Decoder(tuple[str, ...])
 _TOP = msgspec.json.Decoder(tuple[dict[str, Any], ...])
+_LIT_US = 7 * 86_400_000_000
+"""Lamps that were lit longer ago are not looked for at a start."""
 _AT_ONCE = 400
 """Ids in one statement; SQLite takes 999 or more."""
 _WORST_FIRST = {severity: number for number, severity in enumerate(IncidentSeverity)}
@@ -75,7 +78,7 @@ class AlertReading:
             try:
                 found.append(documents.to_policy(key, rank, documents.decode(text)))
             except BadInputError as error:
-                log.error("policy %s: %s; alarms go to everybody until it is saved anew", key, error)
+                log.warning("policy %s: %s; alarms go to everybody until it is saved anew", key, error)
                 unreadable.append(key)
         return PolicySet(tuple(found), own=True, unreadable=tuple(unreadable))
 
@@ -91,12 +94,12 @@ class AlertReading:
             (cleared_after_us, 4 * MOST_WAITING),
         )
         lit = self._store.rows(
-            f"SELECT {_INCIDENT_COLUMNS} FROM incidents AS i WHERE id IN (SELECT a.incident "  # noqa: S608
-            "FROM alerts AS a JOIN deliveries AS d ON d.alert = a.id WHERE a.person IS NULL "
-            "AND a.created_us > ? GROUP BY a.incident "
-            "HAVING max(CASE WHEN d.failed_us IS NULL THEN d.queued_us ELSE 0 END) "
-            "< max(coalesce(i.cleared_us, 0), coalesce(i.acknowledged_us, 0))) LIMIT ?",
-            (cleared_after_us - 86_400_000_000, MOST_WAITING),
+            f"SELECT {_INCIDENT_COLUMNS} FROM incidents JOIN (SELECT a.incident AS lit, "  # noqa: S608
+            "max(CASE WHEN d.failed_us IS NULL THEN d.queued_us ELSE 0 END) AS lit_us "
+            "FROM alerts AS a JOIN deliveries AS d ON d.alert = a.id "
+            "WHERE a.person IS NULL AND a.created_us > ? GROUP BY a.incident) ON lit = incidents.id "
+            "WHERE lit_us < max(coalesce(cleared_us, 0), coalesce(acknowledged_us, 0)) LIMIT ?",
+            (cleared_after_us - _LIT_US, MOST_WAITING),
         )
         found = {row[0]: incident_from_row(row) for row in [*rows, *lit]}
         ordered = sorted(found.values(), key=lambda one: (_WORST_FIRST[one.severity], -one.opened_us))

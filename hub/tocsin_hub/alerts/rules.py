@@ -24,6 +24,7 @@ from tocsin_hub.people.model import DailySpan, Person, Role
 CLEARED_SECONDS = 1800.0
 HELP_REPEAT_SECONDS = 30.0
 PLACE_RETRY_SECONDS = 30.0
+LAST_RESORT_SECONDS = 60.0
 REHEARSED_SECONDS = 900.0
 _MOST_ROUNDS = 500
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -528,6 +529,24 @@ def _reason(case: _Case, draft: _Draft, person: Person) -> Reason:
     if not case.in_zone(person):
         return Reason.OTHER_ZONE
     return Reason.NOT_MEANT if case.on_shift(person) else Reason.OFF_SHIFT
+
+
+def last_resort(
+    incident: Incident, people: Sequence[Person], told: Sequence[Told], now_us: int, site: Site
+) -> Plan:
+    """A plan that judges nothing, for when the other one cannot be made: an alarm goes to everybody."""
+    policy = fallback(incident.severity)
+    if incident.severity is not IncidentSeverity.ALARM or incident.acknowledged or incident.late:
+        return Plan(policy, (), None)
+    recent = {
+        (one.alert.person, each.channel)
+        for one in told
+        for each in one.deliveries
+        if abs(now_us - each.queued_us) < _us(LAST_RESORT_SECONDS)
+    }
+    wanted = [(one.id, each) for one in people if one.enabled for each in PERSONAL if site.reaches(each, one)]
+    sends = [Send(key, Audience.EVERYBODY, each) for key, each in wanted if (key, each) not in recent]
+    return Plan(policy, tuple(sends), now_us + _us(LAST_RESORT_SECONDS))
 
 
 def answers(log: Sequence[LogLine], told: Sequence[Told]) -> dict[str, tuple[int, str]]:
