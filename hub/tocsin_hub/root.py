@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from flask import Flask
 from ulid import ULID
 
+from tocsin_hub.alerts.channels.actuator import ActuatorChannel
+from tocsin_hub.alerts.channels.page import PageChannel
+from tocsin_hub.alerts.engine import Engine, SiteFacts
+from tocsin_hub.alerts.model import Channel
+from tocsin_hub.alerts.reading import AlertReading
+from tocsin_hub.alerts.roads import RoadLimits
+from tocsin_hub.alerts.timezone import site_time_zone
 from tocsin_hub.app import create_app
+from tocsin_hub.auth import secret_key
 from tocsin_hub.incidents.desk import Desk
 from tocsin_hub.incidents.model import Incident
 from tocsin_hub.incidents.reading import Incidents
@@ -21,7 +29,7 @@ from tocsin_hub.people.reading import People
 from tocsin_hub.recorder import Recorder, prepare
 from tocsin_hub.rooms import Hearing, Rooms
 from tocsin_hub.services import Health, Services
-from tocsin_hub.settings import HubSettings
+from tocsin_hub.settings import AlertSettings, HubSettings
 from tocsin_hub.store import Store
 from tocsin_hub.threads import end_process, start_thread
 from tocsin_hub.times import now_us
@@ -45,6 +53,7 @@ class Hub:
     link: Link
     live: Live
     watch: Watch
+    engine: Engine
     _stopping: threading.Event
 
     def start(self, on_death: Callable[[str], None] = end_process) -> None:
@@ -55,12 +64,14 @@ class Hub:
         """
         self.live.start(on_death)
         self.writer.start(self.ingest.settle, on_death)
+        self.engine.start(on_death)
         self.link.start(self.ingest.receive, self._hearing, on_death)
         start_thread("ticker", self._tick, on_death)
 
     def stop(self) -> None:
         """Stop all threads; what was received is committed."""
         self._stopping.set()
+        self.engine.stop()
         self.link.stop()
         self.writer.stop()
         self.live.stop()
@@ -99,6 +110,27 @@ def build(
     incidents = Incidents(store)
     live = Live(settings.web, rooms, epoch, lambda: writer.state.latest_change, incidents)
     limits = settings.incidents.limits
+    alerts = AlertReading(store)
+    channels: tuple[Channel, ...] = (
+        PageChannel(live),
+        ActuatorChannel(link.publish_retained, alerts.lit, clock),
+    )
+    engine = Engine(
+        reading=alerts,
+        writer=writer,
+        channels=channels,
+        facts=_facts(settings.alerts, rooms),
+        secret=secret_key(settings.state_folder),
+        clock=clock,
+        limits=RoadLimits(
+            settings.alerts.deadline_seconds, settings.alerts.retry_seconds, settings.alerts.queue
+        ),
+    )
+
+    def on_change(incident: Incident) -> None:
+        engine.on_incident(incident)
+        on_incident(incident)
+
     ingest = Ingest(
         rooms=rooms,
         put=writer.put,
@@ -108,7 +140,7 @@ def build(
         stored=store.event_count(),
         quarantined=store.counter("quarantined"),
         limits=limits,
-        on_incident=on_incident,
+        on_incident=on_change,
     )
     watch = Watch(
         settings=settings.broker,
@@ -116,7 +148,7 @@ def build(
         rooms=rooms,
         writer=writer,
         screen=live,
-        on_incident=on_incident,
+        on_incident=on_change,
         clock=clock,
         limits=limits,
     )
@@ -131,10 +163,25 @@ def build(
         health=lambda: _health(ingest, writer, link),
         incidents=incidents,
         desk=Desk(writer, clock, limits),
+        alerts=alerts,
+        engine=engine,
     )
     app = create_app(services)
     live.attach(app)
-    return Hub(services, app, ingest, writer, link, live, watch, threading.Event())
+    return Hub(services, app, ingest, writer, link, live, watch, engine, threading.Event())
+
+
+def _facts(settings: AlertSettings, rooms: Rooms) -> SiteFacts:
+    def room_of(incident: Incident) -> str:
+        record = rooms.get(incident.origin_node) if incident.origin_node else None
+        return record.room if record is not None else incident.origin_node or incident.zone
+
+    return SiteFacts(
+        people=lambda: (),
+        room_of=room_of,
+        time_zone=site_time_zone(settings.time_zone),
+        cleared_seconds=settings.cleared_minutes * 60,
+    )
 
 
 def _health(ingest: Ingest, writer: Writer, link: Link) -> Health:

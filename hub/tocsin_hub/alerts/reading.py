@@ -9,26 +9,15 @@ import msgspec
 
 from tocsin_hub.alerts import policies as documents
 from tocsin_hub.alerts.model import Alert, Audience, ChannelName, Delivery, Policy, Told
-from tocsin_hub.incidents.model import (
-    Incident,
-    IncidentKind,
-    IncidentSeverity,
-    LogLine,
-    Step,
-)
+from tocsin_hub.incidents.model import Incident, IncidentSeverity, LogLine, Step
+from tocsin_hub.incidents.rows import INCIDENT_COLUMNS, incident_from_row
 from tocsin_hub.store import Store
 from tocsin_shared.errors import BadInputError
 
 MOST_WAITING = 500
 """More incidents that wait for somebody are not looked at in one go; the worst and newest are."""
-_INCIDENT_COLUMNS = (
-    "id, kind, grouping, label, severity, zone, drill, opened_us, updated_us, cleared_us, acknowledged_us, "
-    "acknowledged_by, help_us, origin_node, origin_level_dbfs, nodes, first_event, events, late, detail, "
-    "change"
-)
 _ALERT = "id, incident, person, audience, created_us, answered_us, answer"
 _DELIVERY = "id, alert, channel, queued_us, accepted_us, shown_us, failed_us, error"
-_NAMES = msgspec.json.Decoder(tuple[str, ...])
 _TOP = msgspec.json.Decoder(tuple[dict[str, Any], ...])
 _LIT_US = 7 * 86_400_000_000
 """Lamps that were lit longer ago are not looked for at a start."""
@@ -89,12 +78,12 @@ class AlertReading:
         are over for people while the lamps of their zone were not told so.
         """
         rows = self._store.rows(
-            f"SELECT {_INCIDENT_COLUMNS} FROM incidents WHERE acknowledged_us IS NULL "  # noqa: S608
+            f"SELECT {INCIDENT_COLUMNS} FROM incidents WHERE acknowledged_us IS NULL "  # noqa: S608
             "AND (cleared_us IS NULL OR cleared_us > ?) ORDER BY opened_us DESC LIMIT ?",
             (cleared_after_us, 4 * MOST_WAITING),
         )
         lit = self._store.rows(
-            f"SELECT {_INCIDENT_COLUMNS} FROM incidents JOIN (SELECT a.incident AS lit, "  # noqa: S608
+            f"SELECT {INCIDENT_COLUMNS} FROM incidents JOIN (SELECT a.incident AS lit, "  # noqa: S608
             "max(CASE WHEN d.failed_us IS NULL THEN d.queued_us ELSE 0 END) AS lit_us "
             "FROM alerts AS a JOIN deliveries AS d ON d.alert = a.id "
             "WHERE a.person IS NULL AND a.created_us > ? GROUP BY a.incident) ON lit = incidents.id "
@@ -105,9 +94,20 @@ class AlertReading:
         ordered = sorted(found.values(), key=lambda one: (_WORST_FIRST[one.severity], -one.opened_us))
         return tuple(ordered[:MOST_WAITING])
 
+    def lit(self) -> tuple[Incident, ...]:
+        """Incidents that last, or for which somebody asked for help, and for which lamps were turned on."""
+        rows = self._store.rows(
+            f"SELECT {INCIDENT_COLUMNS} FROM incidents WHERE acknowledged_us IS NULL "  # noqa: S608
+            "AND (cleared_us IS NULL OR help_us IS NOT NULL) AND EXISTS (SELECT 1 FROM alerts AS a "
+            "JOIN deliveries AS d ON d.alert = a.id WHERE a.incident = incidents.id "
+            "AND d.channel = 'actuator') LIMIT ?",
+            (MOST_WAITING,),
+        )
+        return tuple(incident_from_row(row) for row in rows)
+
     def incident(self, key: str) -> Incident | None:
         """The incident of this id."""
-        rows = self._store.rows(f"SELECT {_INCIDENT_COLUMNS} FROM incidents WHERE id = ?", (key,))  # noqa: S608
+        rows = self._store.rows(f"SELECT {INCIDENT_COLUMNS} FROM incidents WHERE id = ?", (key,))  # noqa: S608
         return incident_from_row(rows[0]) if rows else None
 
     def log(self, incident: str) -> tuple[LogLine, ...]:
@@ -158,7 +158,7 @@ class AlertReading:
         return tuple(str(one.get("label", "")) for one in _TOP.decode(rows[0][0]))
 
     def _incidents(self, keys: Sequence[str]) -> dict[str, Incident]:
-        rows = self._many(f"SELECT {_INCIDENT_COLUMNS} FROM incidents WHERE id IN", keys)  # noqa: S608
+        rows = self._many(f"SELECT {INCIDENT_COLUMNS} FROM incidents WHERE id IN", keys)  # noqa: S608
         return {row[0]: incident_from_row(row) for row in rows}
 
     def _with_deliveries(self, alerts: Sequence[Alert]) -> tuple[Told, ...]:
@@ -182,17 +182,6 @@ class AlertReading:
 def _portions(keys: Iterable[str]) -> Iterable[tuple[str, ...]]:
     every = tuple(dict.fromkeys(keys))
     return (every[start : start + _AT_ONCE] for start in range(0, len(every), _AT_ONCE))
-
-
-def incident_from_row(row: Sequence[Any]) -> Incident:
-    """The incident in ``row``."""
-    values = list(row)
-    values[1] = IncidentKind(values[1])
-    values[4] = IncidentSeverity(values[4])
-    values[6] = bool(values[6])
-    values[15] = _NAMES.decode(values[15])
-    values[18] = bool(values[18])
-    return Incident(*values)
 
 
 def alert_from_row(row: Sequence[Any]) -> Alert:
