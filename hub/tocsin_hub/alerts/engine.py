@@ -156,6 +156,10 @@ class Engine:
         )
         return looked and not waiting and not unwritten
 
+    def people(self) -> Sequence[Person]:
+        """The people whom the engine may tell."""
+        return self._facts.people()
+
     def site(self) -> Site:
         """The site as the rules take it."""
         sound = self._memory.policies is None or not self._memory.policies.unreadable

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tocsin_hub.alerts.model import Alert, Delivery
-from tocsin_hub.alerts.policies import PolicyDocument, encode
 from tocsin_hub.incidents.model import LogLine
 from tocsin_hub.recorder import Recorder
 
@@ -128,13 +127,4 @@ def write_lines(recorder: Recorder, lines: Iterable[LogLine]) -> None:
             (line.incident, line.at_us, str(line.step), line.person, line.node, line.event, line.detail)
             for line in lines
         ],
-    )
-
-
-def save_policies(recorder: Recorder, policies: Sequence[tuple[str, PolicyDocument]], now_us: int) -> None:
-    """Keep these policies, by id and in their order, in place of all that were kept."""
-    recorder.database.execute("DELETE FROM policies")
-    recorder.database.conn.executemany(
-        "INSERT INTO policies (id, rank, document, changed_us) VALUES (?, ?, ?, ?)",
-        [(key, rank, encode(document), now_us) for rank, (key, document) in enumerate(policies, start=1)],
     )

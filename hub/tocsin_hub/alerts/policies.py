@@ -50,6 +50,16 @@ class PolicyDocument(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     enabled: bool = True
 
 
+class PolicyError(BadInputError):
+    """A policy that would do something else than whoever wrote it can mean."""
+
+    def __init__(self, fault: str, sentence: str, **values: object) -> None:
+        """``fault`` names it in the family ``policy_error`` of the catalogue; ``values`` are placeholders."""
+        super().__init__(sentence)
+        self.fault = fault
+        self.values = values
+
+
 def decode(text: str) -> PolicyDocument:
     """A document that was kept.
 
@@ -71,41 +81,43 @@ def checked(key: str, order: int, document: PolicyDocument) -> Policy:
     """The policy that ``document`` describes.
 
     Raises:
-        BadInputError: it would do something else than whoever wrote it can mean; the sentence says what.
+        PolicyError: it would do something else than whoever wrote it can mean; the sentence says what.
     """
     if not document.name.strip():
-        raise BadInputError("name: give the policy a name")
-    steps = tuple(_step(number, step) for number, step in enumerate(document.steps, start=1))
-    for number, (before, after) in enumerate(pairwise(steps), start=2):
+        raise PolicyError("name", "name: give the policy a name")
+    for number, step in enumerate(document.steps, start=1):
+        _check_step(number, step)
+    for number, (before, after) in enumerate(pairwise(document.steps), start=2):
         if after.after_seconds < before.after_seconds:
-            raise BadInputError(f"step {number}: comes before step {number - 1}; put the steps in order")
+            sentence = f"step {number}: comes before step {number - 1}; put the steps in order"
+            raise PolicyError("order", sentence, step=number, before=number - 1)
     policy = to_policy(key, order, document)
     if IncidentSeverity.ALARM in policy.severities:
         _check_alarm(policy)
     return policy
 
 
-def _step(number: int, step: StepDocument) -> PolicyStep:
+def _check_step(number: int, step: StepDocument) -> None:
     place = step.audience is Audience.PLACE
     for channel in step.channels:
         if (channel is ChannelName.ACTUATOR) is not place:
             remedy = "choose the channel actuator alone" if place else "choose push, page or apprise"
-            raise BadInputError(f"step {number}: {channel} does not lead to {step.audience}; {remedy}")
+            sentence = f"step {number}: {channel} does not lead to {step.audience}; {remedy}"
+            raise PolicyError("place" if place else "person", sentence, step=number)
     if len(set(step.channels)) != len(step.channels):
-        raise BadInputError(f"step {number}: names a channel twice")
-    return PolicyStep(step.after_seconds, step.audience, step.channels, step.repeat_seconds)
+        raise PolicyError("twice", f"step {number}: names a channel twice", step=number)
 
 
 def _check_alarm(policy: Policy) -> None:
     if not tells_somebody_soon(policy):
-        raise BadInputError(
-            f"a policy for alarms must tell people within {SOON_SECONDS:.0f} s; add a step that tells "
+        sentence = (
+            f"steps: a policy for alarms must tell people within {SOON_SECONDS:.0f} s; add a step that tells "
             "the zone, the officers or everybody"
         )
+        raise PolicyError("alarm_soon", sentence, seconds=round(SOON_SECONDS))
     if not any(step.repeat_seconds for step in policy.steps if step.audience is not Audience.PLACE):
-        raise BadInputError(
-            "a policy for alarms must tell again until somebody acknowledges; let a step repeat"
-        )
+        sentence = "steps: a policy for alarms must tell again until somebody acknowledges; let a step repeat"
+        raise PolicyError("alarm_repeat", sentence)
 
 
 def tells_somebody_soon(policy: Policy) -> bool:
