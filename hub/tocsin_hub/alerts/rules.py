@@ -22,6 +22,7 @@ from tocsin_hub.incidents.model import Answer, Incident, IncidentSeverity, LogLi
 from tocsin_hub.people.model import DailySpan, Person, Role
 
 CLEARED_SECONDS = 1800.0
+AGAIN_SECONDS = 10.0
 HELP_REPEAT_SECONDS = 30.0
 PLACE_RETRY_SECONDS = 30.0
 LAST_RESORT_SECONDS = 60.0
@@ -394,9 +395,11 @@ def plan(
     case = _Case(incident, stand(incident, log), chosen(incident, policies), people, told, now_us, site)
     draft = _Draft()
     if case.ended is None:
-        for step in _steps(case):
+        steps = _steps(case)
+        for step in steps:
             _apply(case, draft, step, None)
-        if case.loud and not draft.anybody:
+        come = [step for step in steps if case.began_us + _us(step.after_seconds) <= case.now_us]
+        if case.loud and not draft.anybody and (come or not steps):
             _widen(case, draft)
     _place(case, draft)
     reasons = {person.id: _reason(case, draft, person) for person in people}
@@ -430,9 +433,8 @@ def _apply(case: _Case, draft: _Draft, step: PolicyStep, at_us: int | None) -> N
             _tell(case, draft, _Due(step, due_us), person)
         else:
             draft.reasons[person.id] = silenced
-    if step.audience is Audience.BUDDIES:
-        # Who is a buddy depends on who was told until then.
-        draft.later(case.began_us + _us(step.after_seconds), case.now_us)
+    # Whom a step means may change until it comes.
+    draft.later(case.began_us + _us(step.after_seconds), case.now_us)
 
 
 def _widen(case: _Case, draft: _Draft) -> None:
@@ -471,8 +473,16 @@ def _tell_by(case: _Case, draft: _Draft, due: _Due, person: Person | None, chann
         return
     if next_us is not None:
         draft.later(next_us, case.now_us)
-    if max((one.queued_us for one in tried), default=-1) < last_due_us:
+    if max((one.queued_us for one in tried), default=-1) < last_due_us - _gap_us(case, due):
         draft.sends.setdefault((key, channel), Send(key, due.step.audience, channel, len(tried)))
+
+
+def _gap_us(case: _Case, due: _Due) -> int:
+    """Who was told by the same channel so shortly before need not be told again for another step."""
+    if case.stand.help_us is not None:
+        return 0
+    longest_us = _us(AGAIN_SECONDS)
+    return min(longest_us, _us(due.step.repeat_seconds) // 2) if due.step.repeat_seconds else longest_us
 
 
 def _occurrence(case: _Case, due: _Due, person: str | None) -> tuple[int, int | None]:

@@ -38,15 +38,15 @@ def incident(**changes: Any) -> Incident:
     return Incident(**{**fields, **changes})
 
 
-def worker(name: str, **changes: Any) -> Person:
-    """A worker of hall 1, always on shift; her id is her name."""
-    fields: dict[str, Any] = {"id": name, "name": name.title(), "role": Role.WORKER}
+def worker(key: str, **changes: Any) -> Person:
+    """A worker of hall 1, always on shift; her name is her id."""
+    fields: dict[str, Any] = {"id": key, "name": key.title(), "role": Role.WORKER}
     return Person(**{**fields, "zones": frozenset({"hall-1"}), **changes})
 
 
-def officer(name: str, **changes: Any) -> Person:
+def officer(key: str, **changes: Any) -> Person:
     """An officer who sees all zones."""
-    return worker(name, **{"role": Role.OFFICER, "zones": frozenset(), **changes})
+    return worker(key, **{"role": Role.OFFICER, "zones": frozenset(), **changes})
 
 
 def line(step: Step, after_seconds: float, **changes: Any) -> LogLine:

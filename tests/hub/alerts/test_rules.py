@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.hub.alerts.cases import ALWAYS, NEVER, PaperHub, incident, line, officer, site, worker
@@ -511,10 +511,13 @@ class Scene:
         return hub
 
 
+FEWER = settings(max_examples=60)
+"""Each example plays minutes through."""
 SCENES = st.builds(Scene, PEOPLE, POLICIES, ZONES, CHANGES, FAILING)
 SEVERITY = st.sampled_from(list(IncidentSeverity))
 
 
+@FEWER
 @given(SCENES)
 def test_no_alarm_remains_untold(scene: Scene) -> None:
     """Whatever people and policies are: within 10 s somebody is tried, or whoever has a page open."""
@@ -524,12 +527,14 @@ def test_no_alarm_remains_untold(scene: Scene) -> None:
     assert tried & enabled if enabled else tried == {None}
 
 
+@FEWER
 @given(SCENES)
 def test_quiet_hours_and_mutes_never_touch_an_alarm(scene: Scene) -> None:
     bare = [replace(person, quiet=(), muted=frozenset()) for person in scene.crowd]
     assert scene.hub().run(150).sent == scene.hub(people=bare).run(150).sent
 
 
+@FEWER
 @given(SCENES, SEVERITY, st.lists(st.integers(1, 60), max_size=6))
 def test_nothing_is_told_twice(scene: Scene, severity: IncidentSeverity, looks: list[int]) -> None:
     """What was just done is not due again, and each person is told at most so often."""
@@ -548,6 +553,7 @@ def test_nothing_is_told_twice(scene: Scene, severity: IncidentSeverity, looks: 
             assert len(hub.times(person.id, channel)) <= sum(looks) / 10 + 8
 
 
+@FEWER
 @given(SCENES, SEVERITY, st.integers(0, 130), st.floats(0.01, 0.99))
 def test_nothing_is_due_while_a_plan_lets_the_hub_sleep(
     scene: Scene, severity: IncidentSeverity, seconds: int, share: float
@@ -562,6 +568,7 @@ def test_nothing_is_due_while_a_plan_lets_the_hub_sleep(
     assert hub.plan().sends == ()
 
 
+@FEWER
 @given(SCENES, st.integers(0, 3))
 def test_caps_hold_below_an_alarm(scene: Scene, most: int) -> None:
     capped = [replace(policy, most_repeats=most) for policy in [*scene.policies, *DEFAULTS]]
@@ -570,6 +577,7 @@ def test_caps_hold_below_an_alarm(scene: Scene, most: int) -> None:
         assert all(len(hub.times(person.id, channel)) <= 1 + most for channel in PERSONAL)
 
 
+@FEWER
 @given(SCENES, SEVERITY, st.integers(0, 200))
 def test_after_an_acknowledgement_only_lamps_change(
     scene: Scene, severity: IncidentSeverity, seconds: int
@@ -582,6 +590,7 @@ def test_after_an_acknowledgement_only_lamps_change(
     assert len(hub.sent) <= before + 1
 
 
+@FEWER
 @given(SCENES, SEVERITY)
 def test_a_broken_time_zone_tells_nobody_less(scene: Scene, severity: IncidentSeverity) -> None:
     judged = scene.hub(severity, site=site(UTC)).look()
@@ -590,6 +599,7 @@ def test_a_broken_time_zone_tells_nobody_less(scene: Scene, severity: IncidentSe
     assert {send.person for send in judged.sends} <= {send.person for send in unknown.sends}
 
 
+@FEWER
 @given(SCENES, SEVERITY)
 def test_a_rehearsal_says_what_then_happens(scene: Scene, severity: IncidentSeverity) -> None:
     hub = scene.hub(severity)
