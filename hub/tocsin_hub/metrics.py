@@ -13,8 +13,9 @@ from tocsin_hub.alerts.awareness import BOUNDS_SECONDS, BUDGET_SECONDS, Hop, sec
 from tocsin_hub.alerts.passages import stamped
 from tocsin_hub.alerts.roads import RoadState
 from tocsin_hub.incidents.model import IncidentSeverity
-from tocsin_hub.people import access
+from tocsin_hub.people import access, tokens
 from tocsin_hub.people.model import Role
+from tocsin_hub.people.tokens import Scope
 from tocsin_hub.rooms import RoomState
 from tocsin_hub.services import Services, services
 from tocsin_shared.errors import UnavailableError
@@ -151,10 +152,19 @@ def _may_read() -> bool:
     if allowed == "anybody" or (allowed == "local" and _is_local()):
         return True
     try:
-        person = access.current()
+        return _is_officer()
     except UnavailableError:
         return False
-    return person is not None and person.may(Role.OFFICER)
+
+
+def _is_officer() -> bool:
+    sent = request.headers.get("Authorization")
+    if sent is None:
+        person = access.current()
+        return person is not None and person.may(Role.OFFICER)
+    token = tokens.read_header(sent)
+    acting = None if token is None else tokens.acting(services(), token)
+    return acting is not None and acting.person.may(Role.OFFICER) and Scope.METRICS in acting.scopes
 
 
 def _is_local() -> bool:

@@ -108,6 +108,7 @@ def build(
     link = Link(settings.broker, epoch, clock)
     writer = Writer(Recorder(settings.database), settings.ingest)
     incidents = Incidents(store)
+    people = People(store)
     live = Live(settings.web, rooms, epoch, lambda: writer.state.latest_change, incidents)
     limits = settings.incidents.limits
     alerts = AlertReading(store)
@@ -119,7 +120,7 @@ def build(
         reading=alerts,
         writer=writer,
         channels=channels,
-        facts=_facts(settings.alerts, rooms),
+        facts=_facts(settings.alerts, rooms, people),
         secret=secret_key(settings.state_folder),
         clock=clock,
         limits=RoadLimits(
@@ -155,7 +156,7 @@ def build(
     services = Services(
         settings=settings,
         store=store,
-        people=People(store),
+        people=people,
         rooms=rooms,
         writer=writer,
         epoch=epoch,
@@ -171,13 +172,13 @@ def build(
     return Hub(services, app, ingest, writer, link, live, watch, engine, threading.Event())
 
 
-def _facts(settings: AlertSettings, rooms: Rooms) -> SiteFacts:
+def _facts(settings: AlertSettings, rooms: Rooms, people: People) -> SiteFacts:
     def room_of(incident: Incident) -> str:
         record = rooms.get(incident.origin_node) if incident.origin_node else None
         return record.room if record is not None else incident.origin_node or incident.zone
 
     return SiteFacts(
-        people=lambda: (),
+        people=people.all,
         room_of=room_of,
         time_zone=site_time_zone(settings.time_zone),
         cleared_seconds=settings.cleared_minutes * 60,

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any
 
 import msgspec
@@ -29,13 +30,16 @@ from tocsin_hub.alerts.policies import (
 from tocsin_hub.alerts.rules import Rehearsal, Telling
 from tocsin_hub.incidents.model import HubTrouble, IncidentKind, IncidentSeverity
 from tocsin_hub.pages import pages
-from tocsin_hub.people.access import page_for
+from tocsin_hub.people import access, audit
+from tocsin_hub.people.access import P, View
 from tocsin_hub.people.model import Role
 from tocsin_hub.recorder import Recorder
 from tocsin_hub.services import services
 from tocsin_hub.times import from_us
 from tocsin_shared.events import ZONE_PATTERN, TroubleKind
 from tocsin_shared.labels import LABEL_PATTERN, SEVERITIES, Severity
+
+__all__ = ["alert_pages", "pages"]
 
 alert_pages = Blueprint("alerts", __name__)
 
@@ -123,8 +127,18 @@ class Outcome:
     places: tuple[Telling, ...] = field(default=())
 
 
+def for_admins(view: View[P]) -> View[P]:
+    """Shows a page to admins of the whole site: a policy is for all zones."""
+
+    @wraps(view)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
+        return view(*args, **kwargs) if not access.viewer().zones else access.refused()
+
+    return access.page_for(Role.ADMIN)(guarded)
+
+
 @alert_pages.get("/awareness")
-@page_for(Role.OFFICER)
+@access.page_for(Role.OFFICER)
 def awareness() -> str:
     """How long it takes until people know, hop by hop."""
     hub = services()
@@ -159,7 +173,7 @@ def plot_of(found: Figures) -> Plot:
 
 
 @alert_pages.get("/admin/policies")
-@page_for(Role.ADMIN)
+@for_admins
 def policies() -> str:
     """All policies in their order, and a tester for what holds now."""
     found = services().alerts.policies()
@@ -167,7 +181,7 @@ def policies() -> str:
 
 
 @alert_pages.route("/admin/policies/edit", methods=["GET", "POST"])
-@page_for(Role.ADMIN)
+@for_admins
 def policy() -> ResponseReturnValue:
     """The form of one policy, with the tester; ``policy`` in the address is its id, or ``new``."""
     key = request.args.get("policy", NEW)[:64]
@@ -205,10 +219,13 @@ def _posted(key: str, form: Form) -> ResponseReturnValue:
 
 
 def _edited(key: str, edit: Any, done: str) -> ResponseReturnValue:
-    hub = services()
+    hub, noted = services(), audit.noting(f"policy.{done}", key)
 
     def write(recorder: Recorder) -> bool:
-        return bool(edit(recorder, hub.clock()))
+        if not edit(recorder, hub.clock()):
+            return False
+        noted(recorder)
+        return True
 
     if not hub.writer.call(write):
         done = "missing"
@@ -253,7 +270,7 @@ def _some_label(shown: Policy) -> str:
     if shown.groups:
         return min(shown.groups)
     severity = next((one for one in IncidentSeverity if one in shown.severities), IncidentSeverity.ALARM)
-    fitting = (label for label, one in SEVERITIES.items() if one == severity)
+    fitting = (label for label, one in SEVERITIES.items() if str(one) == str(severity))
     return next(fitting, str(TroubleKind.MIC_ABSENT))
 
 

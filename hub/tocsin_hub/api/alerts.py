@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import wraps
 from typing import Annotated
 
 import msgspec
@@ -16,8 +17,9 @@ from tocsin_hub.alerts.model import Audience, ChannelName, Policy, Told
 from tocsin_hub.alerts.passages import passages
 from tocsin_hub.alerts.policies import MOST_POLICIES, PolicyDocument, StepDocument, checked, to_document
 from tocsin_hub.alerts.rules import Reason, Telling
-from tocsin_hub.api.parts import described, needs, problem, who
+from tocsin_hub.api.parts import P, View, described, needs, problem, who
 from tocsin_hub.incidents.model import Incident, IncidentKind, IncidentSeverity
+from tocsin_hub.people import audit
 from tocsin_hub.people.model import Role
 from tocsin_hub.recorder import Recorder
 from tocsin_hub.services import Services, services
@@ -211,8 +213,20 @@ class AwarenessShown(msgspec.Struct):
     hops: list[HopShown]
 
 
+def for_admins(view: View[P]) -> View[P]:
+    """Refuses who is not an admin of the whole site: a policy is for all zones."""
+
+    @wraps(view)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
+        if who().zones:
+            return problem(403, "not_allowed", "This needs an admin of all zones.")
+        return view(*args, **kwargs)
+
+    return needs(Role.ADMIN)(guarded)
+
+
 @alerts.get("/policies")
-@needs(Role.ADMIN)
+@for_admins
 @described("policies", answer=PolicyList)
 def list_policies() -> ResponseReturnValue:
     """The policies that hold, in their order."""
@@ -222,57 +236,67 @@ def list_policies() -> ResponseReturnValue:
 
 
 @alerts.post("/policies")
-@needs(Role.ADMIN)
+@for_admins
 @described("policies", body=PolicyDocument, answer=PolicyKept, status=201)
 def add_policy() -> ResponseReturnValue:
     """Keep one more policy, before all others."""
     document: PolicyDocument = request.context.json  # type: ignore[attr-defined]
     key = editing.new_key()
     checked(key, 1, document)
-    hub = services()
-    if not hub.writer.call(lambda recorder: editing.add(recorder, key, document, hub.clock())):
+    if not _written(key, "saved", lambda recorder, now_us: editing.add(recorder, key, document, now_us)):
         raise BadInputError(f"there are {MOST_POLICIES} policies already; delete one first")
-    hub.engine.look_again()
     return jsonify(id=key), 201
 
 
 @alerts.put("/policies/<policy>")
-@needs(Role.ADMIN)
+@for_admins
 @described("policies", body=PolicyDocument, answer=PolicyKept)
 def change_policy(policy: str) -> ResponseReturnValue:
     """Keep this in place of a policy."""
     document: PolicyDocument = request.context.json  # type: ignore[attr-defined]
     checked(policy, 1, document)
-    return _edited(policy, lambda recorder, now_us: editing.change(recorder, policy, document, now_us))
+    return _edited(
+        policy, "saved", lambda recorder, now_us: editing.change(recorder, policy, document, now_us)
+    )
 
 
 @alerts.delete("/policies/<policy>")
-@needs(Role.ADMIN)
+@for_admins
 @described("policies", answer=PolicyKept)
 def delete_policy(policy: str) -> ResponseReturnValue:
     """Forget a policy; without any, those hold that a site starts with."""
-    return _edited(policy, lambda recorder, now_us: editing.delete(recorder, policy, now_us))
+    return _edited(policy, "deleted", lambda recorder, now_us: editing.delete(recorder, policy, now_us))
 
 
 @alerts.post("/policies/<policy>/move")
-@needs(Role.ADMIN)
+@for_admins
 @described("policies", body=Move, answer=PolicyKept)
 def move_policy(policy: str) -> ResponseReturnValue:
     """Let a policy come earlier or later in the order."""
     asked: Move = request.context.json  # type: ignore[attr-defined]
-    return _edited(policy, lambda recorder, now_us: editing.move(recorder, policy, asked.by, now_us))
+    return _edited(policy, "moved", lambda recorder, now_us: editing.move(recorder, policy, asked.by, now_us))
 
 
-def _edited(policy: str, edit: Callable[[Recorder, int], bool]) -> ResponseReturnValue:
-    hub = services()
-    if not hub.writer.call(lambda recorder: edit(recorder, hub.clock())):
-        return _missing()
+def _edited(policy: str, done: str, edit: Callable[[Recorder, int], bool]) -> ResponseReturnValue:
+    return jsonify(id=policy) if _written(policy, done, edit) else _missing()
+
+
+def _written(policy: str, done: str, edit: Callable[[Recorder, int], bool]) -> bool:
+    hub, noted = services(), audit.noting(f"policy.{done}", policy)
+
+    def write(recorder: Recorder) -> bool:
+        if not edit(recorder, hub.clock()):
+            return False
+        noted(recorder)
+        return True
+
+    written = hub.writer.call(write)
     hub.engine.look_again()
-    return jsonify(id=policy)
+    return written
 
 
 @alerts.post("/policies/test")
-@needs(Role.ADMIN)
+@for_admins
 @described("policies", body=TrialAsked, answer=TrialShown)
 def try_policies() -> ResponseReturnValue:
     """Who would be told what, and when, if nobody answered; nothing is sent and nothing kept."""

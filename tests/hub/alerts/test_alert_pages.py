@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.hub.alerts.cases import NEVER, incident, officer, worker
 from tests.hub.alerts.desk import save_incident
-from tests.hub.parts import birth, ulid
+from tests.hub.parts import birth, form_token, log_in_as, person, ulid
 from tests.hub.test_pages import get, tell
 from tocsin_hub.alerts import keeping
 from tocsin_hub.alerts.model import Alert, Audience, ChannelName, Delivery
@@ -21,7 +21,7 @@ from tocsin_hub.alerts.policies import DEFAULTS, checked, decode, encode, to_doc
 from tocsin_hub.alerts.rules import Reason
 from tocsin_hub.i18n import catalogue
 from tocsin_hub.incidents.model import IncidentSeverity
-from tocsin_hub.people.model import Person
+from tocsin_hub.people.model import Person, Role
 from tocsin_hub.recorder import Recorder
 from tocsin_hub.root import Hub
 from tocsin_shared.errors import BadInputError
@@ -40,6 +40,11 @@ def ask(client: FlaskClient, method: str, path: str, body: Any = None, status: i
     answer = client.open(f"/api/v1{path}", method=method, json=body)
     assert answer.status_code == status, answer.text
     return answer.json
+
+
+def post(client: FlaskClient, path: str, fields: dict[str, Any]) -> Any:
+    """Send the form of a policy, with the token against forged forms."""
+    return client.post(path, data={**fields, "csrf_token": form_token(client)})
 
 
 def names(client: FlaskClient) -> list[str]:
@@ -258,7 +263,7 @@ def test_a_policy_is_written_without_any_json(hub: Hub, client: FlaskClient) -> 
     tell(hub, "birth", birth())
     page = get(client, f"/admin/policies/edit?policy={NEW}")
     assert {"value": "hall-1"}.items() <= page.all("input", name="zone")[0].items()
-    sent = client.post(f"/admin/policies/edit?policy={NEW}", data=form())
+    sent = post(client, f"/admin/policies/edit?policy={NEW}", form())
     assert sent.status_code == 303
     listed = get(client, sent.location)
     assert EN.t("policy_done.saved") in listed.text
@@ -271,13 +276,13 @@ def test_a_policy_is_written_without_any_json(hub: Hub, client: FlaskClient) -> 
     shown = get(client, f"/admin/policies/edit?policy={saved['id']}")
     assert shown.all("input", name="after-2")[0]["value"] == "45.5"
     here = f"/admin/policies/edit?policy={saved['id']}"
-    assert client.post(here, data=form(do="later")).status_code == 303
+    assert post(client, here, form(do="later")).status_code == 303
     assert names(client)[:2] == ["Alarm", "Night"]
-    assert client.post(here, data=form(name="Day", do="save")).status_code == 303
+    assert post(client, here, form(name="Day", do="save")).status_code == 303
     assert names(client)[:2] == ["Alarm", "Day"]
-    assert client.post(here, data=form(do="delete")).status_code == 303
+    assert post(client, here, form(do="delete")).status_code == 303
     assert names(client)[:2] == ["Alarm", "Warning"]
-    again = client.post(here, data=form(do="delete"))
+    again = post(client, here, form(do="delete"))
     assert EN.t("policy_done.missing") in get(client, again.location).text
     assert client.get(here).status_code == 404
 
@@ -307,7 +312,7 @@ WRONG: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
 def test_whatever_is_wrong_is_said_in_words(client: FlaskClient) -> None:
     for changes, fault, values in WRONG:
         for language, texts in (("en", EN), ("ko", KO)):
-            sent = client.post(f"/admin/policies/edit?policy={NEW}&lang={language}", data=form(**changes))
+            sent = post(client, f"/admin/policies/edit?policy={NEW}&lang={language}", form(**changes))
             assert sent.status_code == 400, changes
             assert texts.t(f"policy_error.{fault}", **values) in sent.text, changes
     assert names(client) == ["Alarm", "Warning", "Notice", "Trouble"]
@@ -322,14 +327,14 @@ def test_the_page_tries_a_draft_before_it_is_saved(hub: Hub, client: FlaskClient
     )
     road = hub.engine.roads[ChannelName.PAGE]
     road.channel = replace_reach(road.channel)
-    sent = client.post(f"/admin/policies/edit?policy={NEW}", data=form(do="try"))
+    sent = post(client, f"/admin/policies/edit?policy={NEW}", form(do="try"))
     assert sent.status_code == 200
     assert "Ada &lt;b&gt;" in sent.text
     assert EN.t("policy_reason.told") in sent.text
     assert EN.t("policy_reason.other_zone") in sent.text
     assert EN.t("tester.repeats", count=30) in sent.text
     assert names(client) == ["Alarm", "Warning", "Notice", "Trouble"]
-    other = client.post(f"/admin/policies/edit?policy={NEW}", data=form(do="try", trial_label="knock"))
+    other = post(client, f"/admin/policies/edit?policy={NEW}", form(do="try", trial_label="knock"))
     assert EN.t("tester.other_policy") in other.text
 
 
@@ -342,7 +347,7 @@ def test_the_page_tries_a_draft_before_it_is_saved(hub: Hub, client: FlaskClient
 )
 def test_no_form_breaks_the_page(client: FlaskClient, fields: dict[str, str]) -> None:
     for do in ("try", fields.get("do", "save")):
-        sent = client.post(f"/admin/policies/edit?policy={NEW}", data={**form(), **fields, "do": do})
+        sent = post(client, f"/admin/policies/edit?policy={NEW}", {**form(), **fields, "do": do})
         assert sent.status_code in {200, 303, 400}, sent.text
 
 
@@ -408,3 +413,55 @@ def ask_who(_hub: Hub, client: FlaskClient) -> str:
         person = access.current()
     assert person is not None
     return person.id
+
+
+# Who may
+
+
+OFFICERS_ONLY = ["/awareness", "/api/v1/awareness", f"/api/v1/incidents/{incident().id}/alerts"]
+ADMINS_ONLY = ["/admin/policies", f"/admin/policies/edit?policy={NEW}", "/api/v1/policies"]
+
+
+def test_who_may_see_what(hub: Hub) -> None:
+    hub.writer.call(lambda recorder: save_incident(recorder, incident()))
+    hall = frozenset({"hall-1"})
+    worker_, officer_, admin, local = (
+        log_in_as(hub, person(hub, role.title(), role=role, zones=zones))
+        for role, zones in (
+            (Role.WORKER, frozenset()),
+            (Role.OFFICER, hall),
+            (Role.ADMIN, frozenset()),
+            (Role.ADMIN, hall),
+        )
+    )
+    for path in OFFICERS_ONLY:
+        assert [one.get(path).status_code for one in (worker_, officer_, admin)] == [403, 200, 200], path
+    for path in ADMINS_ONLY:
+        answers = [one.get(path).status_code for one in (worker_, officer_, local, admin)]
+        assert answers == [403, 403, 403, 200], path
+    for one in (worker_, officer_, local):
+        ask(one, "POST", "/policies", document(), 403)
+        ask(one, "POST", "/policies/test", {"label": "siren", "weekday": 0, "minute": 0}, 403)
+    stranger = hub.app.test_client()
+    for path in (*OFFICERS_ONLY, *ADMINS_ONLY, "/api/v1/me/alerts"):
+        assert stranger.get(path).status_code == (401 if path.startswith("/api") else 302), path
+
+
+def test_alerts_of_another_zone_are_nobodys_business(hub: Hub) -> None:
+    hub.writer.call(lambda recorder: save_incident(recorder, incident()))
+    elsewhere = log_in_as(hub, person(hub, "Yun", zones=frozenset({"hall-2"})))
+    ask(elsewhere, "GET", f"/incidents/{incident().id}/alerts", status=404)
+
+
+def test_a_form_without_its_token_changes_nothing(client: FlaskClient) -> None:
+    assert client.post(f"/admin/policies/edit?policy={NEW}", data=form()).status_code == 400
+    assert names(client) == ["Alarm", "Warning", "Notice", "Trouble"]
+
+
+def test_who_changed_a_policy_is_written_down(hub: Hub, client: FlaskClient) -> None:
+    key = ask(client, "POST", "/policies", document(), 201)["id"]
+    ask(client, "DELETE", f"/policies/{key}")
+    rows = hub.services.store.rows(
+        "SELECT action, subject FROM audit WHERE action LIKE 'policy.%' ORDER BY id"
+    )
+    assert rows == [("policy.saved", key), ("policy.deleted", key)]

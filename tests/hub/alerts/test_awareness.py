@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.hub.alerts.cases import incident
 from tests.hub.alerts.desk import save_incident
-from tests.hub.parts import feed, log_in, ulid
+from tests.hub.parts import feed, log_in, person, ulid
 from tests.hub.test_pages import get
 from tests.shared.messages import sound
 from tocsin_hub.alerts import keeping
@@ -29,6 +29,8 @@ from tocsin_hub.alerts.model import Alert, Audience, ChannelName, Delivery
 from tocsin_hub.alerts.pages import plot_of
 from tocsin_hub.i18n import catalogue
 from tocsin_hub.metrics import LAG_US
+from tocsin_hub.people import tokens
+from tocsin_hub.people.tokens import Scope
 from tocsin_hub.recorder import Recorder
 from tocsin_hub.root import Hub, build
 from tocsin_hub.settings import HubSettings, MetricsSettings, WebSettings
@@ -214,3 +216,20 @@ def test_who_may_read_the_figures(
     answer = hub.app.test_client().get("/metrics", environ_base={"REMOTE_ADDR": address})
     assert answer.status_code == status
     hub.services.store.close()
+
+
+def test_a_program_reads_the_figures_with_a_token(hub: Hub) -> None:
+    def make(scope: Scope) -> str:
+        mina = person(hub, f"Mina {scope}")
+        return hub.writer.call(
+            lambda recorder: tokens.add(
+                recorder, "prometheus", mina.id, [scope], now_us=now_us(), expires_us=None
+            )
+        )
+
+    client = hub.app.test_client()
+    for scope, status in ((Scope.METRICS, 200), (Scope.READ, 403)):
+        headers = {"Authorization": f"Bearer {make(scope)}", "X-Forwarded-For": "203.0.113.7"}
+        assert client.get("/metrics", headers=headers).status_code == status
+    wrong = {"Authorization": "Bearer nonsense", "X-Forwarded-For": "203.0.113.7"}
+    assert client.get("/metrics", headers=wrong).status_code == 403
