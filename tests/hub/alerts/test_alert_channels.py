@@ -1,6 +1,7 @@
 """The roads that the hub has by itself: open pages and the lamps of a zone; and the whole way of an alarm."""
 
 import queue
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -105,10 +106,13 @@ def lamp(port: int, zone: str) -> Iterator["queue.Queue[ActuatorState]"]:
     """Hears what the lamps of ``zone`` are told."""
     told: queue.Queue[ActuatorState] = queue.Queue()
     client = mqtt.Client(CallbackAPIVersion.VERSION2, f"lamp-{zone}", protocol=mqtt.MQTTv5)
-    client.on_connect = lambda *_: client.subscribe(actuator_topic(zone), 1)
-    client.on_message = lambda _c, _u, got: told.put(codec.decode(got.payload, ActuatorState))
+    connected = threading.Event()
+    client.on_connect = lambda *_: connected.set()
+    client.on_message = lambda _c, _u, got: told.put(codec.decode(bytes(got.payload), ActuatorState))
     client.connect("127.0.0.1", port, 30)
     client.loop_start()
+    assert connected.wait(20)
+    client.subscribe(actuator_topic(zone), 1)
     try:
         yield told
     finally:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -386,9 +387,7 @@ def test_who_was_told_of_an_incident(hub: Hub, client: FlaskClient) -> None:
 def test_what_i_missed(hub: Hub, client: FlaskClient) -> None:
     me = ask_who(hub, client)
     for number in range(3):
-        hub.writer.call(
-            lambda recorder, number=number: save_incident(recorder, incident(id=ulid(7000 + number)))
-        )
+        hub.writer.call(partial(save_incident, incident=incident(id=ulid(7000 + number))))
         told(hub, me, 100 + 10 * number, ulid(7000 + number))
     told(hub, "somebody else", 500, ulid(7000))
     hub.writer.call(lambda recorder: keeping.note_shown(recorder, "receipt-110", 1_000_000_000))

@@ -1,5 +1,6 @@
 """Time to awareness: figures from stamps, their page, and what Prometheus gets."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ def test_the_page_and_the_api_show_the_way_of_an_alarm(hub: Hub, client: FlaskCl
     hub.writer.call(lambda recorder: save_incident(recorder, late))
     answer = client.get("/api/v1/awareness?days=1")
     assert answer.status_code == 200, answer.text
-    hops = {one["hop"]: one for one in answer.json["hops"]}
+    hops = {one["hop"]: one for one in json.loads(answer.data)["hops"]}
     assert {name: one["count"] for name, one in hops.items()} == dict.fromkeys(map(str, Hop), 1)
     assert hops["detected"]["p50"] == 1.5
     assert [hops[name]["p50"] for name in ("accepted", "shown", "answered")] == [3.0, 4.0, 12.0]
