@@ -194,7 +194,8 @@ def policy() -> ResponseReturnValue:
         return _posted(key, request.form)
     shown = known or fallback(IncidentSeverity.ALARM)
     draft = _draft_of(shown if known else None)
-    return _form(key, draft, Asked(label=_some_label(shown)))
+    zone = next(iter(sorted(shown.zones) or _zones(())), "")
+    return _form(key, draft, Asked(label=_some_label(shown), zone=zone))
 
 
 def _posted(key: str, form: Form) -> ResponseReturnValue:
