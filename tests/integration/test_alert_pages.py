@@ -1,7 +1,6 @@
 """Policies, their tester and time to awareness in a real browser: keyboard, phone, both languages."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from selenium.webdriver import Chrome, Keys
