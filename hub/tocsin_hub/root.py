@@ -14,7 +14,6 @@ from tocsin_hub.alerts.channels.page import PageChannel
 from tocsin_hub.alerts.engine import Engine, SiteFacts
 from tocsin_hub.alerts.model import Channel
 from tocsin_hub.alerts.reading import AlertReading
-from tocsin_hub.alerts.roads import RoadLimits
 from tocsin_hub.alerts.timezone import site_time_zone
 from tocsin_hub.app import create_app
 from tocsin_hub.auth import secret_key
@@ -102,74 +101,112 @@ def build(
         UnavailableError: the database or the state folder cannot be used.
     """
     prepare(settings.database)
-    epoch = str(ULID())
-    store = Store(settings.database)
-    rooms = Rooms(store.nodes(), Hearing(connected=False, since_us=clock()))
-    link = Link(settings.broker, epoch, clock)
-    writer = Writer(Recorder(settings.database), settings.ingest)
-    incidents = Incidents(store)
-    people = People(store)
-    live = Live(settings.web, rooms, epoch, lambda: writer.state.latest_change, incidents)
-    limits = settings.incidents.limits
-    alerts = AlertReading(store)
-    channels: tuple[Channel, ...] = (
-        PageChannel(live),
-        ActuatorChannel(link.publish_retained, alerts.lit, clock),
-    )
-    engine = Engine(
-        reading=alerts,
-        writer=writer,
-        channels=channels,
-        facts=_facts(settings.alerts, rooms, people),
-        secret=secret_key(settings.state_folder),
-        clock=clock,
-        limits=RoadLimits(
-            settings.alerts.deadline_seconds, settings.alerts.retry_seconds, settings.alerts.queue
-        ),
-    )
+    parts = _parts(settings, clock)
+    engine = _engine(parts)
 
     def on_change(incident: Incident) -> None:
         engine.on_incident(incident)
         on_incident(incident)
 
-    ingest = Ingest(
-        rooms=rooms,
-        put=writer.put,
-        broker=link,
-        screen=live,
-        clock=clock,
-        stored=store.event_count(),
-        quarantined=store.counter("quarantined"),
-        limits=limits,
-        on_incident=on_change,
-    )
-    watch = Watch(
-        settings=settings.broker,
-        reading=incidents,
-        rooms=rooms,
-        writer=writer,
-        screen=live,
-        on_incident=on_change,
-        clock=clock,
-        limits=limits,
-    )
+    ingest, watch = _ingest(parts, on_change), _watch(parts, on_change)
     services = Services(
         settings=settings,
-        store=store,
-        people=people,
-        rooms=rooms,
-        writer=writer,
-        epoch=epoch,
+        store=parts.store,
+        people=parts.people,
+        rooms=parts.rooms,
+        writer=parts.writer,
+        epoch=parts.epoch,
         clock=clock,
-        health=lambda: _health(ingest, writer, link),
-        incidents=incidents,
-        desk=Desk(writer, clock, limits),
-        alerts=alerts,
+        health=lambda: _health(ingest, parts.writer, parts.link),
+        incidents=parts.incidents,
+        desk=Desk(parts.writer, clock, settings.incidents.limits),
+        alerts=parts.alerts,
         engine=engine,
     )
     app = create_app(services)
-    live.attach(app)
-    return Hub(services, app, ingest, writer, link, live, watch, engine, threading.Event())
+    parts.live.attach(app)
+    return Hub(services, app, ingest, parts.writer, parts.link, parts.live, watch, engine, threading.Event())
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What the parts of a hub that decide are built on."""
+
+    settings: HubSettings
+    clock: Callable[[], int]
+    epoch: str
+    store: Store
+    rooms: Rooms
+    link: Link
+    writer: Writer
+    incidents: Incidents
+    people: People
+    alerts: AlertReading
+    live: Live
+
+
+def _parts(settings: HubSettings, clock: Callable[[], int]) -> _Parts:
+    epoch = str(ULID())
+    store = Store(settings.database)
+    rooms = Rooms(store.nodes(), Hearing(connected=False, since_us=clock()))
+    writer = Writer(Recorder(settings.database), settings.ingest)
+    incidents = Incidents(store)
+    return _Parts(
+        settings=settings,
+        clock=clock,
+        epoch=epoch,
+        store=store,
+        rooms=rooms,
+        link=Link(settings.broker, epoch, clock),
+        writer=writer,
+        incidents=incidents,
+        people=People(store),
+        alerts=AlertReading(store),
+        live=Live(settings.web, rooms, epoch, lambda: writer.state.latest_change, incidents),
+    )
+
+
+def _engine(parts: _Parts) -> Engine:
+    channels: tuple[Channel, ...] = (
+        PageChannel(parts.live),
+        ActuatorChannel(parts.link.publish_retained, parts.alerts.lit, parts.clock),
+    )
+    return Engine(
+        reading=parts.alerts,
+        writer=parts.writer,
+        channels=channels,
+        facts=_facts(parts.settings.alerts, parts.rooms, parts.people),
+        secret=secret_key(parts.settings.state_folder),
+        clock=parts.clock,
+        limits=parts.settings.alerts.limits,
+    )
+
+
+def _ingest(parts: _Parts, on_change: Callable[[Incident], None]) -> Ingest:
+    return Ingest(
+        rooms=parts.rooms,
+        put=parts.writer.put,
+        broker=parts.link,
+        screen=parts.live,
+        clock=parts.clock,
+        stored=parts.store.event_count(),
+        quarantined=parts.store.counter("quarantined"),
+        limits=parts.settings.incidents.limits,
+        on_incident=on_change,
+    )
+
+
+def _watch(parts: _Parts, on_change: Callable[[Incident], None]) -> Watch:
+    return Watch(
+        settings=parts.settings.broker,
+        reading=parts.incidents,
+        rooms=parts.rooms,
+        writer=parts.writer,
+        screen=parts.live,
+        on_incident=on_change,
+        clock=parts.clock,
+        limits=parts.settings.incidents.limits,
+    )
 
 
 def _facts(settings: AlertSettings, rooms: Rooms, people: People) -> SiteFacts:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from tocsin_hub.alerts.limits import RoadLimits
 from tocsin_hub.incidents.rules import Limits
 from tocsin_shared import settings
 from tocsin_shared.broker import BrokerSettings
@@ -207,6 +208,11 @@ class AlertSettings:
         minimum=10,
         maximum=100_000,
     )
+
+    @property
+    def limits(self) -> RoadLimits:
+        """How long a channel is tried, as the roads want it."""
+        return RoadLimits(self.deadline_seconds, self.retry_seconds, self.queue)
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from ulid import ULID
 
 from tocsin_hub.alerts import keeping, rules
 from tocsin_hub.alerts.keeping import Result
+from tocsin_hub.alerts.limits import RoadLimits
 from tocsin_hub.alerts.model import Alert, Channel, ChannelName, Delivery, Message, Told
 from tocsin_hub.alerts.reading import AlertReading, PolicySet
-from tocsin_hub.alerts.roads import Road, RoadLimits, is_loud, roads_of
+from tocsin_hub.alerts.roads import Road, is_loud, roads_of
 from tocsin_hub.alerts.rules import Plan, Send, Site
 from tocsin_hub.incidents.model import Incident, IncidentSeverity, LogLine, Step
 from tocsin_hub.people.model import Person, Role

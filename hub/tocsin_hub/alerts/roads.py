@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import count
 
+from tocsin_hub.alerts.limits import RoadLimits
 from tocsin_hub.alerts.model import Channel, ChannelName, Message
 from tocsin_hub.incidents.model import IncidentSeverity
 from tocsin_hub.threads import end_process, start_thread
@@ -35,17 +36,6 @@ class RoadState(StrEnum):
     """The last message was not taken."""
     HUNG = "hung"
     """It has not answered for longer than a message may take."""
-
-
-@dataclass(frozen=True)
-class RoadLimits:
-    """How long a channel is tried, seconds."""
-
-    deadline_seconds: float = 30.0
-    """From handing a message over to giving it up."""
-    retry_seconds: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
-    """Waits between tries; the last one holds for all further ones."""
-    queue: int = 2000
 
 
 @dataclass(frozen=True)

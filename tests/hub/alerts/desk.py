@@ -12,9 +12,9 @@ import msgspec
 from tests.hub.parts import START_US, wait_until
 from tocsin_hub.alerts.engine import Engine, SiteFacts
 from tocsin_hub.alerts.keeping import write_lines
+from tocsin_hub.alerts.limits import RoadLimits
 from tocsin_hub.alerts.model import ChannelName, Message, Told
 from tocsin_hub.alerts.reading import AlertReading
-from tocsin_hub.alerts.roads import RoadLimits
 from tocsin_hub.incidents.model import Incident, LogLine, Step
 from tocsin_hub.people.model import Person
 from tocsin_hub.recorder import Recorder, prepare
