@@ -102,10 +102,10 @@ def test_a_zone_without_a_topic_is_refused() -> None:
 
 
 @contextmanager
-def lamp(port: int, zone: str) -> Iterator["queue.Queue[ActuatorState]"]:
+def lamp(port: int, zone: str, name: str = "lamp") -> Iterator["queue.Queue[ActuatorState]"]:
     """Hears what the lamps of ``zone`` are told."""
     told: queue.Queue[ActuatorState] = queue.Queue()
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, f"lamp-{zone}", protocol=mqtt.MQTTv5)
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, f"{name}-{zone}", protocol=mqtt.MQTTv5)
     connected = threading.Event()
     client.on_connect = lambda *_: connected.set()
     client.on_message = lambda _c, _u, got: told.put(codec.decode(bytes(got.payload), ActuatorState))
@@ -136,7 +136,7 @@ def test_from_a_node_to_the_lamp_and_off_again(tmp_path: Path) -> None:
             tell(node, sound(label="smoke_alarm", onset=from_us(now_us())))
             on = told.get(timeout=20)
             assert (on.state, on.severity, on.drill) == (Switch.ON, "alarm", False)
-            with lamp(port, "hall-1") as late:
+            with lamp(port, "hall-1", "late") as late:
                 assert late.get(timeout=20).incident == on.incident
             assert on.incident is not None
             hub.services.desk.acknowledge(on.incident, "eve")

@@ -115,6 +115,7 @@ def test_a_document_of_another_form_is_refused(client: FlaskClient) -> None:
         ask(client, "POST", "/policies", document(**changes), 400)
 
 
+@settings(max_examples=50)
 @given(st.text(max_size=200) | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
 def test_no_document_breaks_the_reader(text: str) -> None:
     with pytest.raises(BadInputError):
@@ -339,7 +340,7 @@ def test_the_page_tries_a_draft_before_it_is_saved(hub: Hub, client: FlaskClient
     assert EN.t("tester.other_policy") in other.text
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(
         st.sampled_from([*form(), "group", "zone", "help_tells_zone", "after-10", "audience-10"]),

@@ -511,7 +511,7 @@ class Scene:
         return hub
 
 
-FEWER = settings(max_examples=60)
+FEWER = settings(max_examples=40)
 """Each example plays minutes through."""
 SCENES = st.builds(Scene, PEOPLE, POLICIES, ZONES, CHANGES, FAILING)
 SEVERITY = st.sampled_from(list(IncidentSeverity))
