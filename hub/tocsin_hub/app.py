@@ -12,9 +12,11 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import RequestRedirect
 
+from tocsin_hub.alerts.pages import pages
 from tocsin_hub.api import SPEC, api, problem
 from tocsin_hub.auth import auth, secret_key
-from tocsin_hub.pages import pages
+from tocsin_hub.metrics import EXTENSION as METRICS
+from tocsin_hub.metrics import Metrics, metrics
 from tocsin_hub.people.entrance import entrance
 from tocsin_hub.people.guard import watch
 from tocsin_hub.people.limits import limiter, seconds_to_wait
@@ -51,7 +53,8 @@ def create_app(hub: Services) -> Flask:
     if proxies := hub.settings.web.proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
     app.extensions[EXTENSION] = hub
-    for blueprint in (api, auth, entrance, pages, people):
+    app.extensions[METRICS] = Metrics(hub)
+    for blueprint in (api, auth, entrance, pages, people, metrics):
         app.register_blueprint(blueprint)
     _let_company_in(app, hub.settings)
     SPEC.register(app)

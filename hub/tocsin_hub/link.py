@@ -27,6 +27,7 @@ RECEIVE_MAXIMUM = 2000
 _RECONNECT_SECONDS = (1, 3)
 """Shortest and longest wait between two attempts: an alarm may be waiting at the broker."""
 _STOP_SECONDS = 5.0
+_PUBLISH_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +110,22 @@ class Link:
         """Send at QoS 1. Without a connection nothing is sent: what was not acknowledged is asked again."""
         if self._client is not None and self._connected:
             self._client.publish(topic, payload, qos=1)
+
+    def publish_retained(self, topic: str, payload: bytes) -> None:
+        """Send at QoS 1, to be kept by the broker, and wait until it has it.
+
+        Raises:
+            UnavailableError: there is no connection, or the broker did not answer in time.
+        """
+        if self._client is None or not self._connected:
+            raise UnavailableError("the broker is not connected")
+        sent = self._client.publish(topic, payload, qos=1, retain=True)
+        try:
+            sent.wait_for_publish(_PUBLISH_SECONDS)
+        except (RuntimeError, ValueError) as error:
+            raise UnavailableError(f"the broker did not take {topic}: {error}") from error
+        if not sent.is_published():
+            raise UnavailableError(f"the broker did not acknowledge {topic} in {_PUBLISH_SECONDS:.0f} s")
 
     def _presence(self, state: Presence) -> bytes:
         return codec.encode(HubPresence(state=state, epoch=self._epoch, at=from_us(self._clock())))

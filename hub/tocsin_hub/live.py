@@ -116,6 +116,16 @@ class Live:
             for sid in self._namespace.review(hub):
                 self._socketio.server.disconnect(sid, namespace=NAMESPACE)
 
+    def count(self, person: str | None) -> int:
+        """How many pages a person has open; ``None``: how many are open at all."""
+        return 0 if self._namespace is None else self._namespace.count(person)
+
+    def tell(self, person: str | None, name: str, data: dict[str, Any]) -> None:
+        """Emit to every page of a person; ``None``: to every page."""
+        if self._socketio is not None:
+            to = None if person is None else person_room(person)
+            self._socketio.emit(name, data, namespace=NAMESPACE, to=to)
+
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
             if isinstance(item, NodeRecord):
@@ -148,6 +158,11 @@ def _room_of(zone: str) -> str:
     return f"zone:{zone}"
 
 
+def person_room(person: str) -> str:
+    """The Socket.IO room of all pages that a person has open."""
+    return f"person:{person}"
+
+
 class _LiveNamespace(Namespace):  # type: ignore[misc]
     """Lets dashboards in, as far as they are logged in and threads are left."""
 
@@ -173,6 +188,7 @@ class _LiveNamespace(Namespace):  # type: ignore[misc]
             self._here[sid] = _Seat(person, opened.id_sha256, change, hub.clock())
         for room in [_room_of(zone) for zone in person.zones] or [_EVERYWHERE]:
             self.enter_room(sid, room)
+        self.enter_room(sid, person_room(person.id))
         self.emit("hello", self._hello())
 
     def on_disconnect(self, _reason: object = None) -> None:
@@ -195,6 +211,11 @@ class _LiveNamespace(Namespace):  # type: ignore[misc]
                 if sid in self._here:
                     self._here[sid] = replace(seat, change=change, reviewed_us=now_us)
         return ended
+
+    def count(self, person: str | None) -> int:
+        """How many pages of a person are connected; ``None``: of anybody."""
+        with self._lock:
+            return sum(person in {None, seat.person.id} for seat in self._here.values())
 
 
 def _may_stay(hub: Services, seat: _Seat, now_us: int) -> bool:

@@ -229,6 +229,24 @@ def m013_incident_rules(db: Database) -> None:
 
 
 @MIGRATIONS()
+def m015_stamps(db: Database) -> None:
+    """Finding deliveries that wait for their channel, and what was stamped since a moment."""
+    db.execute(
+        "CREATE INDEX idx_deliveries_waiting ON deliveries (queued_us) "
+        "WHERE accepted_us IS NULL AND failed_us IS NULL"
+    )
+    db.execute(
+        "CREATE INDEX idx_deliveries_accepted ON deliveries (accepted_us) WHERE accepted_us IS NOT NULL"
+    )
+    db.execute("CREATE INDEX idx_deliveries_shown ON deliveries (shown_us) WHERE shown_us IS NOT NULL")
+    db.execute("CREATE INDEX idx_alerts_answered ON alerts (answered_us) WHERE answered_us IS NOT NULL")
+    db.execute("CREATE INDEX idx_alerts_created ON alerts (created_us)")
+    db.execute(
+        "CREATE INDEX idx_incidents_unacknowledged ON incidents (cleared_us) WHERE acknowledged_us IS NULL"
+    )
+
+
+@MIGRATIONS()
 def m019_access_of_persons(db: Database) -> None:
     """Sessions and links belong to persons; sessions of nobody end. People count their changes."""
     db.execute("DELETE FROM sessions")

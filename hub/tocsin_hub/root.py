@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from flask import Flask
 from ulid import ULID
 
+from tocsin_hub.alerts.channels.actuator import ActuatorChannel
+from tocsin_hub.alerts.channels.page import PageChannel
+from tocsin_hub.alerts.engine import Engine, SiteFacts
+from tocsin_hub.alerts.model import Channel
+from tocsin_hub.alerts.reading import AlertReading
+from tocsin_hub.alerts.timezone import site_time_zone
 from tocsin_hub.app import create_app
+from tocsin_hub.auth import secret_key
 from tocsin_hub.incidents.desk import Desk
 from tocsin_hub.incidents.model import Incident
 from tocsin_hub.incidents.reading import Incidents
@@ -21,7 +28,7 @@ from tocsin_hub.people.reading import People
 from tocsin_hub.recorder import Recorder, prepare
 from tocsin_hub.rooms import Hearing, Rooms
 from tocsin_hub.services import Health, Services
-from tocsin_hub.settings import HubSettings
+from tocsin_hub.settings import AlertSettings, HubSettings
 from tocsin_hub.store import Store
 from tocsin_hub.threads import end_process, start_thread
 from tocsin_hub.times import now_us
@@ -45,6 +52,7 @@ class Hub:
     link: Link
     live: Live
     watch: Watch
+    engine: Engine
     _stopping: threading.Event
 
     def start(self, on_death: Callable[[str], None] = end_process) -> None:
@@ -55,12 +63,14 @@ class Hub:
         """
         self.live.start(on_death)
         self.writer.start(self.ingest.settle, on_death)
+        self.engine.start(on_death)
         self.link.start(self.ingest.receive, self._hearing, on_death)
         start_thread("ticker", self._tick, on_death)
 
     def stop(self) -> None:
         """Stop all threads; what was received is committed."""
         self._stopping.set()
+        self.engine.stop()
         self.link.stop()
         self.writer.stop()
         self.live.stop()
@@ -91,50 +101,125 @@ def build(
         UnavailableError: the database or the state folder cannot be used.
     """
     prepare(settings.database)
+    parts = _parts(settings, clock)
+    engine = _engine(parts)
+
+    def on_change(incident: Incident) -> None:
+        engine.on_incident(incident)
+        on_incident(incident)
+
+    ingest, watch = _ingest(parts, on_change), _watch(parts, on_change)
+    services = Services(
+        settings=settings,
+        store=parts.store,
+        people=parts.people,
+        rooms=parts.rooms,
+        writer=parts.writer,
+        epoch=parts.epoch,
+        clock=clock,
+        health=lambda: _health(ingest, parts.writer, parts.link),
+        incidents=parts.incidents,
+        desk=Desk(parts.writer, clock, settings.incidents.limits),
+        alerts=parts.alerts,
+        engine=engine,
+    )
+    app = create_app(services)
+    parts.live.attach(app)
+    return Hub(services, app, ingest, parts.writer, parts.link, parts.live, watch, engine, threading.Event())
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What the parts of a hub that decide are built on."""
+
+    settings: HubSettings
+    clock: Callable[[], int]
+    epoch: str
+    store: Store
+    rooms: Rooms
+    link: Link
+    writer: Writer
+    incidents: Incidents
+    people: People
+    alerts: AlertReading
+    live: Live
+
+
+def _parts(settings: HubSettings, clock: Callable[[], int]) -> _Parts:
     epoch = str(ULID())
     store = Store(settings.database)
     rooms = Rooms(store.nodes(), Hearing(connected=False, since_us=clock()))
-    link = Link(settings.broker, epoch, clock)
     writer = Writer(Recorder(settings.database), settings.ingest)
     incidents = Incidents(store)
-    live = Live(settings.web, rooms, epoch, lambda: writer.state.latest_change, incidents)
-    limits = settings.incidents.limits
-    ingest = Ingest(
-        rooms=rooms,
-        put=writer.put,
-        broker=link,
-        screen=live,
-        clock=clock,
-        stored=store.event_count(),
-        quarantined=store.counter("quarantined"),
-        limits=limits,
-        on_incident=on_incident,
-    )
-    watch = Watch(
-        settings=settings.broker,
-        reading=incidents,
-        rooms=rooms,
-        writer=writer,
-        screen=live,
-        on_incident=on_incident,
-        clock=clock,
-        limits=limits,
-    )
-    services = Services(
+    return _Parts(
         settings=settings,
-        store=store,
-        people=People(store),
-        rooms=rooms,
-        writer=writer,
-        epoch=epoch,
         clock=clock,
-        health=lambda: _health(ingest, writer, link),
+        epoch=epoch,
+        store=store,
+        rooms=rooms,
+        link=Link(settings.broker, epoch, clock),
+        writer=writer,
         incidents=incidents,
-        desk=Desk(writer, clock, limits),
+        people=People(store),
+        alerts=AlertReading(store),
+        live=Live(settings.web, rooms, epoch, lambda: writer.state.latest_change, incidents),
     )
-    app = create_app(services)
-    live.attach(app)
-    return Hub(services, app, ingest, writer, link, live, watch, threading.Event())
+
+
+def _engine(parts: _Parts) -> Engine:
+    channels: tuple[Channel, ...] = (
+        PageChannel(parts.live),
+        ActuatorChannel(parts.link.publish_retained, parts.alerts.lit, parts.clock),
+    )
+    return Engine(
+        reading=parts.alerts,
+        writer=parts.writer,
+        channels=channels,
+        facts=_facts(parts.settings.alerts, parts.rooms, parts.people),
+        secret=secret_key(parts.settings.state_folder),
+        clock=parts.clock,
+        limits=parts.settings.alerts.limits,
+    )
+
+
+def _ingest(parts: _Parts, on_change: Callable[[Incident], None]) -> Ingest:
+    return Ingest(
+        rooms=parts.rooms,
+        put=parts.writer.put,
+        broker=parts.link,
+        screen=parts.live,
+        clock=parts.clock,
+        stored=parts.store.event_count(),
+        quarantined=parts.store.counter("quarantined"),
+        limits=parts.settings.incidents.limits,
+        on_incident=on_change,
+    )
+
+
+def _watch(parts: _Parts, on_change: Callable[[Incident], None]) -> Watch:
+    return Watch(
+        settings=parts.settings.broker,
+        reading=parts.incidents,
+        rooms=parts.rooms,
+        writer=parts.writer,
+        screen=parts.live,
+        on_incident=on_change,
+        clock=parts.clock,
+        limits=parts.settings.incidents.limits,
+    )
+
+
+def _facts(settings: AlertSettings, rooms: Rooms, people: People) -> SiteFacts:
+    def room_of(incident: Incident) -> str:
+        record = rooms.get(incident.origin_node) if incident.origin_node else None
+        return record.room if record is not None else incident.origin_node or incident.zone
+
+    return SiteFacts(
+        people=people.all,
+        room_of=room_of,
+        time_zone=site_time_zone(settings.time_zone),
+        cleared_seconds=settings.cleared_minutes * 60,
+    )
 
 
 def _health(ingest: Ingest, writer: Writer, link: Link) -> Health:

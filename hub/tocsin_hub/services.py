@@ -6,6 +6,8 @@ from typing import cast
 
 from flask import current_app
 
+from tocsin_hub.alerts.engine import Engine
+from tocsin_hub.alerts.reading import AlertReading
 from tocsin_hub.incidents.desk import Desk
 from tocsin_hub.incidents.reading import Incidents
 from tocsin_hub.people.reading import People
@@ -56,6 +58,10 @@ class Services:
     """Reads incidents."""
     desk: Desk
     """Takes what people do about incidents."""
+    alerts: AlertReading
+    """Reads alerts and policies."""
+    engine: Engine
+    """Tells people."""
 
 
 def services() -> Services:

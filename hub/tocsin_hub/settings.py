@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from tocsin_hub.alerts.limits import RoadLimits
 from tocsin_hub.incidents.rules import Limits
 from tocsin_shared import settings
 from tocsin_shared.broker import BrokerSettings
@@ -177,6 +178,56 @@ class IncidentSettings:
 
 
 @dataclass(frozen=True)
+class AlertSettings:
+    """When people are told, and for how long a channel is tried."""
+
+    time_zone: str = setting(
+        "",
+        "Time zone in which shifts and quiet hours are meant, such as Asia/Seoul; empty: that of this "
+        "machine. With one that this machine does not know, nobody is off shift and nobody quiet.",
+        pattern=r"[A-Za-z0-9_+\-/]{0,64}",
+    )
+    cleared_minutes: float = setting(
+        30.0,
+        "For this long an alarm that is over, but that nobody acknowledged, still climbs its steps.",
+        minimum=0.0,
+        maximum=1440.0,
+    )
+    deadline_seconds: float = setting(
+        30.0, "A channel that did not take a message after this long has failed.", minimum=1.0, maximum=600.0
+    )
+    retry_seconds: tuple[float, ...] = setting(
+        (1.0, 2.0, 4.0, 8.0),
+        "Waits between the tries of a channel; the last one holds for all further tries.",
+        minimum=0.1,
+        maximum=300.0,
+    )
+    queue: int = setting(
+        2000,
+        "Messages that may wait for one channel; alarms take the place of others.",
+        minimum=10,
+        maximum=100_000,
+    )
+
+    @property
+    def limits(self) -> RoadLimits:
+        """How long a channel is tried, as the roads want it."""
+        return RoadLimits(self.deadline_seconds, self.retry_seconds, self.queue)
+
+
+@dataclass(frozen=True)
+class MetricsSettings:
+    """Figures for Prometheus at /metrics."""
+
+    access: str = setting(
+        "local",
+        "Who may read them without logging in: programs of this machine (local; nobody, where a proxy stands "
+        "before the hub), anybody, or nobody. Officers and their API tokens always may.",
+        choices=("local", "anybody", "nobody"),
+    )
+
+
+@dataclass(frozen=True)
 class HubSettings:
     """All settings of the hub."""
 
@@ -190,6 +241,8 @@ class HubSettings:
     store: StoreSettings = table(StoreSettings, "The database.")
     ingest: IngestSettings = table(IngestSettings, "Gathering messages into writes.")
     incidents: IncidentSettings = table(IncidentSettings, "Many reports, one incident.")
+    alerts: AlertSettings = table(AlertSettings, "Telling people.")
+    metrics: MetricsSettings = table(MetricsSettings, "Figures for Prometheus.")
 
     @property
     def database(self) -> Path:

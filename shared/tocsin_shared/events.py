@@ -82,6 +82,13 @@ class Presence(StrEnum):
     OFFLINE = "offline"
 
 
+class Switch(StrEnum):
+    """What a lamp, a shaker or a wristband is to do."""
+
+    ON = "on"
+    OFF = "off"
+
+
 class MicState(StrEnum):
     """What the node hears with."""
 
@@ -288,3 +295,25 @@ class HubPresence(Message, frozen=True, kw_only=True):
     epoch: Token
     """New for each start of the hub."""
     at: Utc
+
+
+class ActuatorState(Message, frozen=True, kw_only=True):
+    """Retained: what the lamps, shakers and wristbands of a zone are to do now.
+
+    A level and not an edge: of several incidents in a zone the worst is named, a real one before a drill.
+    Nothing may flash above 2 Hz.
+    """
+
+    zone: Zone
+    state: Switch
+    at: Utc
+    severity: Annotated[str, Meta(max_length=32)] | None = None
+    """``alarm``, ``warning``, ``notice`` or ``trouble``; ``None`` while it is off. Others may come."""
+    group: Annotated[str, Meta(max_length=64)] | None = None
+    """What sounds: the label, or the group of labels that are easily taken for one another."""
+    drill: bool = False
+    help: bool = False
+    """Somebody asked for help."""
+    incident: Ulid | None = None
+    since: Utc | None = None
+    """Onset of the first sound."""

@@ -35,6 +35,11 @@ def node_topic(node: str, kind: str, rest: str = "") -> str:
     return f"{topic}/{rest}" if rest else topic
 
 
+def actuator_topic(zone: str) -> str:
+    """Topic on which the lamps, shakers and wristbands of ``zone`` are told what to do."""
+    return f"{ROOT}/actuator/{zone}"
+
+
 def node_subscriptions() -> tuple[str, ...]:
     """Filters with which the hub hears every node."""
     return tuple(f"{ROOT}/n/+/{kind}" + ("/+" if kind == "ev" else "") for kind in NODE_KINDS)

@@ -11,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tocsin_hub
+from tocsin_hub.alerts.awareness import Hop
+from tocsin_hub.alerts.model import Audience, ChannelName
+from tocsin_hub.alerts.rules import Reason
 from tocsin_hub.i18n import FALLBACK, LANGUAGES, Catalogue, catalogue, choose
-from tocsin_hub.incidents.model import HubTrouble
+from tocsin_hub.incidents.model import HubTrouble, IncidentSeverity
 from tocsin_hub.people.model import Role
 from tocsin_hub.people.pages import ACTIONS
 from tocsin_hub.people.tokens import Scope
@@ -26,6 +29,14 @@ TEMPLATES = sorted((PART / "templates").glob("*.html"))
 SCRIPTS = sorted((PART / "static" / "js").glob("*.js"))
 CATALOGUES = [catalogue(language) for language in LANGUAGES]
 
+
+def policy_faults() -> set[str]:
+    """Everything that can be wrong with a policy, by the names that the modules give it."""
+    sources = [path.read_text(encoding="utf-8") for path in (PART / "alerts").glob("*.py")]
+    found = re.findall(r'PolicyError\(\s*"(\w+)"', "".join(sources))
+    return set(found) | {"place", "person"}
+
+
 FAMILIES: dict[str, Set[str]] = {
     "label": set(SEVERITIES),
     "may_be": set(SEVERITIES) | {"other"},
@@ -38,11 +49,20 @@ FAMILIES: dict[str, Set[str]] = {
     "role": set(Role),
     "scope": set(Scope),
     "audit_kind": set(ACTIONS),
+    "policy_audience": set(Audience),
+    "policy_channel": set(ChannelName),
+    "policy_severity": set(IncidentSeverity),
+    "policy_reason": set(Reason),
+    "policy_error": policy_faults(),
+    "policy_day": {str(day) for day in range(7)},
+    "policy_done": {"saved", "deleted", "moved", "missing"},
+    "hop": set(Hop),
+    "hop_note": set(Hop),
     "link": {"connecting", "live", "reconnecting", "stale"},
 }
 """Keys that are put together at run time: what follows the dot."""
 _KEY = re.compile(r"""["'`]([a-z_]+\.[a-z0-9_]+)["'`]""")
-_ASSEMBLED = re.compile(r"""`(\w+)\.\$\{|named\(\s*["'](\w+)["']|t\("(\w+)\." ~""")
+_ASSEMBLED = re.compile(r"""`(\w+)\.\$\{|named\(\s*["'](\w+)["']|t\(["'](\w+)\.["'] ~""")
 _DETAIL = re.compile(r"^    (\w+): ", re.MULTILINE)
 
 

@@ -65,8 +65,10 @@ class Policy:
     """Groups of labels, or kinds of trouble; empty means all."""
     steps: tuple[PolicyStep, ...]
     most_repeats: int | None
-    """Nobody is told more often than this; for severity ``alarm`` it does not count."""
+    """Nobody is told again more often than this; for severity ``alarm`` it does not count."""
     enabled: bool = True
+    help_tells_zone: bool = True
+    """Whether everybody of the steps is told anew when somebody asks for help; the officers always are."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,14 @@ class Delivery:
 
 
 @dataclass(frozen=True)
+class Told:
+    """An alert with all that was tried so far to bring it to its person."""
+
+    alert: Alert
+    deliveries: tuple[Delivery, ...] = ()
+
+
+@dataclass(frozen=True)
 class Message:
     """What is handed to a channel."""
 
@@ -128,7 +138,10 @@ class Message:
 
 
 class Channel(Protocol):
-    """One road. An instance is called from one thread of its own, so that a slow one delays no other."""
+    """One road. An instance is called from threads of its own, so that a slow one delays no other.
+
+    One thread, unless the instance has a number ``lanes``: how many calls of :meth:`send` it bears at once.
+    """
 
     name: ChannelName
 

@@ -1,5 +1,6 @@
 """The HTTP API, ``/api/v1``: parse, ask, answer in JSON. One module for each matter."""
 
+from tocsin_hub.api.alerts import alerts as _alerts
 from tocsin_hub.api.events import events as _events
 from tocsin_hub.api.incidents import incidents as _incidents
 from tocsin_hub.api.parts import SPEC, api, problem
@@ -10,3 +11,4 @@ __all__ = ["SPEC", "api", "problem"]
 api.register_blueprint(_events)
 api.register_blueprint(_incidents)
 api.register_blueprint(_people)
+api.register_blueprint(_alerts)

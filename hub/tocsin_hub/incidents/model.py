@@ -46,6 +46,8 @@ class Step(StrEnum):
     ACKNOWLEDGED = "acknowledged"
     ALERTED = "alerted"
     """A person was told; the detail says by which channel."""
+    UNREACHED = "unreached"
+    """A person could not be told; the detail says by which channel."""
     CLEARED = "cleared"
     REOPENED = "reopened"
     UNHEARD = "unheard"
