@@ -11,9 +11,8 @@ wrong key is found here and not in a hundred rooms.
 
 import contextlib
 import hashlib
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,8 +35,9 @@ from tuf.api.metadata import (
 )
 from tuf.api.serialization import DeserializationError
 
-from tocsin_shared.errors import BadInputError, SettingsError, UnavailableError
+from tocsin_shared.errors import BadInputError, SettingsError
 from tocsin_shared.trust.bundles import Notes, target_path
+from tocsin_shared.trust.files import put
 from tocsin_shared.trust.roles import (
     DIRECTOR,
     DIRECTOR_PATH,
@@ -391,37 +391,3 @@ def status(repository: Repository, now: datetime) -> list[RoleStatus]:
         days = (signed.expires - now).total_seconds() / 86_400.0
         rows.append(RoleStatus(name, signed.version, len(keys.keyids), keys.threshold, days))
     return rows
-
-
-def put(path: Path, content: bytes) -> None:
-    """Put ``content`` at ``path``, whole and on the disk, or leave what was there.
-
-    Raises:
-        UnavailableError: the disk does not take it.
-    """
-    with _mapped(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-        sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """What was renamed in ``folder`` survives a power cut from here."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def _mapped(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UnavailableError(f"{path}: cannot be written: {error.strerror}") from error
