@@ -126,7 +126,7 @@ class Updater:
     def run(self, stop: threading.Event) -> None:
         """Follow directives until ``stop``. Whatever goes wrong, the node listens on, and this reports it."""
         with contextlib.ExitStack() as stack:
-            if not self._locked(stack):
+            if self.off or not self._locked(stack):
                 return
             try:
                 self._journal = self._file.read()
@@ -343,7 +343,7 @@ class Updater:
     def _run_limited(
         self, work: Callable[[], None], seconds: float, enough: Callable[[], bool] = lambda: False
     ) -> None:
-        """``work``, in a thread that is left behind if it is not done within ``seconds``, or when ``enough``."""
+        """``work``, in a thread that is left behind if it is not done in ``seconds``, or when ``enough``."""
         failed: list[BaseException] = []
 
         def guarded() -> None:
