@@ -105,6 +105,8 @@ class Updater:
         self._tasks = {task.step: task for task in tasks}
         self._journal = Journal()
         self._attempt: Attempt | None = None
+        self._shown: Attempt | None = None
+        """The last one, whose figures are reported."""
         self._mail: bytes | None = None
         self._mail_after = 0.0
         self._news = threading.Event()
@@ -114,7 +116,6 @@ class Updater:
         self._judges: dict[int, str] = {id(around.duet.judge): speaking}
         self._names: dict[str, SlotState] = {}
         self._next_note = 0.0
-        self._hung: threading.Thread | None = None
         self.off = ""
         """Why nothing is taken over the air; empty while all is well."""
 
@@ -166,6 +167,9 @@ class Updater:
             self._note_clock()
         except UnavailableError as error:  # the disk: nothing is followed that could not be remembered
             log.warning("%s", error)
+            self._not_before = self._around.mono() + FIRST_WAIT_SECONDS
+        except Exception:  # no update is worth a node
+            log.exception("an update could not go on")
             self._not_before = self._around.mono() + FIRST_WAIT_SECONDS
         self._news.wait(IDLE_SECONDS)
         self._news.clear()
@@ -328,6 +332,7 @@ class Updater:
                 loaded=self._loaded,
                 told=self._hooks.changed,
             )
+            self._shown = self._attempt
         return self._attempt
 
     def _note_attempt(self, attempt: Attempt) -> None:
@@ -382,24 +387,30 @@ class Updater:
         self._judges[id(judge)] = sha256
 
     def _taken_back(self, run: Run) -> Run:
-        """The bundle before speaks again: on the disk first, then in the ears."""
+        """The bundle before speaks again: in the ears first, then on the disk.
+
+        Raises:
+            UnavailableError: the disk does not take it; the run stays on its way back.
+        """
         self._leave_attempt()
         sha256 = run.directive.sha256
+        if self._judges.get(id(self._around.duet.judge)) == sha256:
+            self._bring_back(sha256)
+        self._around.duet.detach()
         try:
             whole = self._around.slots.take_back(sha256)
-        except UnavailableError as error:
-            log.error("the bundle before cannot be brought back on the disk: %s", error)  # noqa: TRY400
+        except (TocsinError, OSError) as error:
+            log.error("the bundle before cannot be brought back: %s", error)  # noqa: TRY400
             whole = False
-        if self._judges.get(id(self._around.duet.judge)) == sha256:
-            self._bring_back()
-        self._around.duet.detach()
+            for slot in (ACTIVE, CANDIDATE):
+                self._around.slots.point(slot, "")
         return follow(run, Happened.PASSED if whole else Happened.REFUSED, limits=self._limits)
 
-    def _bring_back(self) -> None:
+    def _bring_back(self, sha256: str) -> None:
         duet = self._around.duet
         try:
             if not duet.on_trial:
-                duet.attach(self._one_before())
+                duet.attach(self._one_before(sha256))
                 until = self._around.mono() + WARM_SECONDS
                 while not duet.has_other and self._around.mono() < until and not duet.failure:
                     self._hooks.beat(0.0)
@@ -410,8 +421,9 @@ class Updater:
             log.warning("%s", error)
         self._hooks.restart("the bundle before listens after a new start")
 
-    def _one_before(self) -> Classifier:
-        sha256 = self._around.slots.holds(ACTIVE)
+    def _one_before(self, failed: str) -> Classifier:
+        active, before = (self._around.slots.holds(slot) for slot in (ACTIVE, PREVIOUS))
+        sha256 = active if active != failed else before
         load, factory = self._hooks.load, self._hooks.factory
         if load is None or factory is None:
             raise UnavailableError("nothing can be loaded")
@@ -431,7 +443,7 @@ class Updater:
 
     def report(self, boot: str) -> NodeReported:
         """How the node stands, from what is on the disk and what listens. From any thread."""
-        journal, duet, attempt = self._journal, self._around.duet, self._attempt
+        journal, duet, attempt = self._journal, self._around.duet, self._shown
         run = journal.run
         speaking = self._judges.get(id(duet.judge), "")
         name = getattr(duet.judge, "name", "unknown")

@@ -1,4 +1,4 @@
-"""A node's updater among a site, a web server and ears that hear a quiet room; a process of it may be killed."""
+"""A node's updater among a site, a web server and ears that hear a quiet room; it may be killed."""
 
 import hashlib
 import json
@@ -205,7 +205,7 @@ def _light(judge: Callable[[str], Any]) -> tuple[Task, ...]:
     """The fourteen steps, with a child that is not started and a judge without a network."""
 
     def static(attempt: Attempt) -> None:
-        attempt.verdict = Verdict({step: "" for step in Step})
+        attempt.verdict = Verdict(dict.fromkeys(Step, ""))
         attempt.static()
 
     def shadow(attempt: Attempt) -> None:
@@ -263,7 +263,7 @@ def _spring(trap: Trap) -> None:
 
 
 def in_a_process(folder: Path, url: str, root: bytes, payload: bytes, trap: Trap | None) -> int | None:
-    """Run a node in a process of its own until the directive has ended; its exit status, negative for a signal."""
+    """Run a node in a process of its own until the directive has ended; its exit status, < 0 for a signal."""
 
     def run() -> None:
         node = Node(folder, url, root, trap=trap)
