@@ -151,7 +151,7 @@ class Node:
             wall,
         )
         hooks = Hooks(load=load, factory=make, restart=self.restarts.append)
-        tasks = _trapped(_light(self._fake) if fake else TASKS, trap, self.slots)
+        tasks = _trapped(light(self._fake) if fake else TASKS, trap, self.slots)
         self.updater = Updater(around, self.journal, self.begun.sha256, hooks=hooks, tasks=tasks)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.updater.run, args=(self._stop,), daemon=True)
@@ -166,6 +166,7 @@ class Node:
 
     def stop(self) -> None:
         self._stop.set()
+        self.updater._news.set()
         self._thread.join(20)
         self.ears.stop()
 
@@ -201,7 +202,7 @@ def ended(report: NodeReported) -> bool:
     }
 
 
-def _light(judge: Callable[[str], Any]) -> tuple[Task, ...]:
+def light(judge: Callable[[str], Any]) -> tuple[Task, ...]:
     """The fourteen steps, with a child that is not started and a judge without a network."""
 
     def static(attempt: Attempt) -> None:
