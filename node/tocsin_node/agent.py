@@ -436,7 +436,8 @@ class Agent:
         if path is not None:
             known = self._troubles.message(self._settings.node, self._boot).troubles
             open_now = sum(trouble.until is None for trouble in known)
-            write_metrics(path, exposition(beat, connected=self._link.connected, troubles=open_now))
+            told = exposition(beat, connected=self._link.connected, troubles=open_now, reported=self._state())
+            write_metrics(path, told)
 
     def _heartbeat(self) -> Heartbeat:
         vitals = self._pipeline.vitals()
