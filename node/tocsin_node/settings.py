@@ -209,7 +209,7 @@ class UpdateSettings:
         "",
         "Address of the hub's trust repository, such as https://hub.example/updates; empty takes none. "
         "Needs tocsin[ota], and a root: tocsin node trust-root FILE.",
-        pattern=r"(https?://[^\s]{1,200})?",
+        pattern=r"(https?://[^\s]{1,200}[^\s/])?",
     )
     folder: Path = setting(Path("node-update"), "Bundles, signed metadata and progress; nothing else in it.")
     floor_file: Path = setting(

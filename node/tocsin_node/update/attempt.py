@@ -129,7 +129,7 @@ class Attempt:
     def metadata(self) -> None:
         """4. What the engineers signed is what the director names."""
         settings = self._around.settings
-        place = Place(settings.url, settings.folder / "metadata", self._around.root)
+        place = Place(f"{settings.url}/metadata", settings.folder / "metadata", self._around.root)
         seen = Metadata(place, Web(settings.ca_file))
         self.director = seen.director()
         wanted = self._directive

@@ -21,7 +21,9 @@ def looked(settings: UpdateSettings) -> str:
     """
     root = trusted_root(settings)
     with tempfile.TemporaryDirectory() as folder:
-        Metadata(Place(settings.url, Path(folder), root), Web(settings.ca_file, 5.0), _SECONDS).director()
+        Metadata(
+            Place(f"{settings.url}/metadata", Path(folder), root), Web(settings.ca_file, 5.0), _SECONDS
+        ).director()
     slots = Slots(settings.folder)
     sha256 = slots.holds(ACTIVE)
     if sha256:

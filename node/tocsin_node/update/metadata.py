@@ -40,7 +40,7 @@ class Place:
     """Where the trust of this node comes from."""
 
     url: str
-    """Of the repository: ``metadata/`` and ``targets/`` stand below it."""
+    """Of the folder ``metadata/`` of the repository."""
     folder: Path
     """For the newest metadata that was seen: no older one is taken."""
     root: bytes
@@ -60,7 +60,7 @@ class Metadata:
             place.folder.mkdir(parents=True, exist_ok=True)
             self._updater = Updater(
                 str(place.folder),
-                f"{place.url.rstrip('/')}/metadata/",
+                place.url,
                 fetcher=MetadataFetcher(web, seconds),
                 bootstrap=place.root,
             )

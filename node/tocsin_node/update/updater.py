@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from tocsin_node.retiming import PLAUSIBLE_SECONDS
 from tocsin_node.update.attempt import Attempt, InstalledError, Surroundings
 from tocsin_node.update.journal import Journal, JournalFile, Run
 from tocsin_node.update.machine import Happened, Limits, Why, follow, reported
@@ -238,7 +239,7 @@ class Updater:
             return opened(payload, director_keys({"keys": self._journal.director}))
         except UnknownKeyError:
             log.info("a directive by a key that is not known here; asking the trust repository")
-        attempt = Attempt(self._around, _NOBODY, clock_floor=self._journal.clock)
+        attempt = Attempt(self._around, _NOBODY, clock_floor=max(self._journal.clock, PLAUSIBLE_SECONDS))
         attempt.clock()
         self._run_limited(lambda: self._learn(attempt), self._tasks[Step.METADATA].seconds)
         return opened(payload, director_keys({"keys": self._journal.director}))
@@ -327,7 +328,7 @@ class Updater:
             self._attempt = Attempt(
                 self._around,
                 run.directive,
-                clock_floor=self._journal.clock,
+                clock_floor=max(self._journal.clock, PLAUSIBLE_SECONDS),
                 floor=run.floor,
                 loaded=self._loaded,
                 told=self._hooks.changed,

@@ -31,7 +31,7 @@ class World:
         self.root = site.repository.root_bytes()
 
     def look(self, path: str = PATH, seconds: float = 30.0) -> Signed:
-        place = Place(self.server.url, self.node, self.root)
+        place = Place(f"{self.server.url}/metadata", self.node, self.root)
         return Metadata(place, Web(socket_seconds=2.0), seconds).target(path)
 
     def fault(self, path: str = PATH, seconds: float = 30.0) -> Fault:

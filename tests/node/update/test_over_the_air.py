@@ -1,4 +1,4 @@
-"""Whole nodes as processes: a bundle comes over the air while alarms sound, and one that is bad does not stay."""
+"""Whole nodes as processes: a bundle comes over the air while alarms sound, and a bad one does not stay."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -27,6 +27,7 @@ variant = "float32"
 textfile = "node.prom"
 [update]
 url = "{url}"
+bytes_per_second = 1e8
 shadow_seconds = {shadow}
 soak_seconds = {soak}
 """

@@ -3,6 +3,7 @@
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,9 +28,9 @@ def _node(scene: Scene):  # type: ignore[no-untyped-def]
     node.stop()
 
 
-def published(scene: Scene, release: str = "1.0.0", **notes: object) -> bytes:
+def published(scene: Scene, release: str = "1.0.0", **notes: Any) -> bytes:
     """A directive for a bundle that was published just now."""
-    return scene.site.directive(scene.site.publish(fake_bundle(release), release, **notes), release)  # type: ignore[arg-type]
+    return scene.site.directive(scene.site.publish(fake_bundle(release), release, **notes), release)
 
 
 @pytest.mark.slow
@@ -132,9 +133,7 @@ def test_b28_a17_an_older_release_is_refused_even_with_a_wiped_folder(scene: Sce
 
 
 @pytest.mark.parametrize("notes", [{"hardware": ("Zero 2",)}, {"min_node": "99.0.0"}])
-def test_b29_a_bundle_for_another_machine_is_refused(
-    scene: Scene, node: Node, notes: dict[str, object]
-) -> None:
+def test_b29_a_bundle_for_another_machine_is_refused(scene: Scene, node: Node, notes: dict[str, Any]) -> None:
     """By what was signed beside it."""
     report = node.follow(published(scene, **notes))
     assert (report.state, report.error) == (UpdateState.REJECTED, "E_INCOMPATIBLE")

@@ -125,23 +125,15 @@ class Node:
         self.journal = JournalFile(folder / "update" / "journal.json")
         self.floors = Floors(folder / "update" / "floor.json", folder / "floor.json")
         self.restarts: list[str] = []
-        make = factory or (lambda: NamedJudge("factory"))
+        make: Callable[[], Any] = factory or (lambda: NamedJudge("factory"))
         load = self._fake if fake else lambda sha256: Classifier.load(self.slots.check(sha256))
         self.begun = begin(self.slots, self.journal, load, make)
         judge = self.begun.classifier
         self.duet = Duet(Pipeline(judge, 0.5), 0.5)
         self.ears = Ears(self.duet)
+        quick: dict[str, Any] = {"bytes_per_second": 1e9, "shadow_seconds": 1.0, "soak_seconds": 0.2}
         around = Surroundings(
-            UpdateSettings(
-                **{
-                    "url": url,
-                    "folder": folder / "update",
-                    "bytes_per_second": 1e9,
-                    "shadow_seconds": 1.0,
-                    "soak_seconds": 0.2,
-                }
-                | settings
-            ),
+            UpdateSettings(url=url, folder=folder / "update", **quick | settings),
             Machine("press-1", "0.1.0", "ai-edge-litert 2.3.0", hardware, 16_000, 0.5, 1),
             self.duet,
             self.slots,
