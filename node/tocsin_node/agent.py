@@ -180,6 +180,7 @@ class Agent:
             changed=self._tell_state_soon,
             beat=lambda pause: self._headway("update", pause),
             restart=self._stalled,
+            well=lambda: not self._failed,
         )
         self._troubles.note(TroubleKind.MODEL, prepared.begun.trouble)
         self._link.on_directive = made.directive

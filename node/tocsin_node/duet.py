@@ -40,7 +40,8 @@ class _Wish:
     work: Callable[[], bool]
     done: threading.Event = field(default_factory=threading.Event)
     answer: bool = False
-    abandoned: bool = False
+    taken: bool = False
+    """By the ears, or by the asker who waits no more; never by both."""
 
 
 class Duet:
@@ -59,6 +60,7 @@ class Duet:
         self._ended: list[Detected] = []
         self._coming: Judge | None = None
         self._wishes: deque[_Wish] = deque()
+        self._taking = threading.Lock()
         self._spoken_scores: list[Sequence[float]] = []
         self._beside_scores: list[Sequence[float]] = []
         self._last_end: float | None = None
@@ -152,11 +154,8 @@ class Duet:
         return self._ask(lambda: self._attach(judge))
 
     def detach(self) -> None:
-        """Let nobody listen beside. From any thread, whether or not the ears hear."""
-        try:
-            self._ask(self._detach)
-        except UnavailableError:
-            log.info("nothing is heard; the one beside goes with the next sound")
+        """Let nobody listen beside, from the next sound on. From any thread, whether or not the ears hear."""
+        self._wishes.append(_Wish(self._detach))
 
     def swap(self, *, force: bool = False) -> bool:
         """Let the two change places; whether they did. From any thread.
@@ -172,13 +171,19 @@ class Duet:
     def _ask(self, work: Callable[[], bool]) -> bool:
         wish = _Wish(work)
         self._wishes.append(wish)
-        if not wish.done.wait(ASK_SECONDS):
-            wish.abandoned = True
+        if not wish.done.wait(ASK_SECONDS) and self._took(wish):
             raise UnavailableError("the node hears nothing now")
+        wish.done.wait()
         return wish.answer
 
+    def _took(self, wish: _Wish) -> bool:
+        """Whether ``wish`` is the caller's, and nobody else's any more."""
+        with self._taking:
+            before, wish.taken = wish.taken, True
+        return not before
+
     def _grant(self, wish: _Wish, said: list[Detected]) -> None:
-        if wish.abandoned:
+        if not self._took(wish):
             return
         self._ended = said
         wish.answer = wish.work()

@@ -169,7 +169,10 @@ class Link:
         """Send ``state``, retained, if there is a connection; without one it is due after the next."""
         client = self._client
         if client is not None:
-            client.publish(self._topic("state"), encode(state), qos=1, retain=True)
+            try:
+                client.publish(self._topic("state"), encode(state), qos=1, retain=True)
+            except DecodeError as error:
+                log.warning("the state of the node cannot be told: %s", error)
 
     def send_birth(self) -> None:
         """Say anew who the node is, if there is a connection: another bundle listens."""

@@ -234,7 +234,8 @@ class Attempt:
                     Fault.BUSY, duet.failure or "something is detected all the time", counted=False
                 )
             self.gone.wait(POLL_SECONDS)
-        self._still_here()
+        if self.gone.is_set():  # it speaks already: not put off any more, but taken back
+            raise RefusedError(Fault.ACTIVATE, "stopped")
         self._around.slots.activate(self._directive.sha256)
 
     def soak(self) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from tocsin_shared.errors import UnavailableError
 from tocsin_shared.trust.bundles import release_of
+from tocsin_shared.trust.directive import Name, Release
 from tocsin_shared.trust.files import put
 
 MAX_BYTES = 64 * 1024
@@ -27,7 +28,7 @@ class Floors:
         for place in self._places:
             with contextlib.suppress(OSError, msgspec.MsgspecError, UnicodeError, RecursionError):
                 with place.open("rb") as file:
-                    told = msgspec.json.decode(file.read(MAX_BYTES), type=dict[str, str])
+                    told = msgspec.json.decode(file.read(MAX_BYTES), type=dict[Name, Release])
                 for name, release in told.items():
                     found[name] = max(found.get(name, ""), release, key=release_of)
         return found

@@ -131,6 +131,9 @@ WORDS = {
 }
 """What each fault means, for people."""
 
+WORDS_OF = {str(fault): words for fault, words in WORDS.items()}
+"""The same by code, for codes that may be those of another version."""
+
 OWN = {
     Step.CLOCK: Fault.CLOCK,
     Step.STATIC: Fault.STATIC,

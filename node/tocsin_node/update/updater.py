@@ -22,7 +22,7 @@ from tocsin_node.update.attempt import Attempt, InstalledError, Surroundings
 from tocsin_node.update.journal import Journal, JournalFile, Run
 from tocsin_node.update.machine import Happened, Limits, Why, follow, reported
 from tocsin_node.update.slots import ACTIVE, CANDIDATE, PREVIOUS
-from tocsin_node.update.steps import LIVE, OWN, WORDS, Fault, LaterError, RefusedError, Step
+from tocsin_node.update.steps import LIVE, OWN, WORDS, WORDS_OF, Fault, LaterError, RefusedError, Step
 from tocsin_shared.classifier import Classifier
 from tocsin_shared.errors import BundleError, DecodeError, TocsinError, UnavailableError
 from tocsin_shared.events import NodeReported, SlotState, UpdateState
@@ -82,6 +82,8 @@ class Hooks:
     factory: Callable[[], Classifier] | None = None
     restart: Callable[[str], None] = lambda _reason: None
     """End this process, so that the next one listens with what the disk names."""
+    well: Callable[[], bool] = lambda: True
+    """Whether the process ends because it was asked to: such an end is no crash of a bundle."""
     synchronized: Callable[[], bool] = lambda: False
     """Whether the network keeps the clock."""
 
@@ -136,8 +138,15 @@ class Updater:
                 self._switch_off(str(error))
             while not stop.is_set() and not self.off:
                 self._turn(stop)
-            if self._attempt is not None:
-                self._attempt.gone.set()
+            self._leave_attempt()
+            self._end_well()
+
+    def _end_well(self) -> None:
+        """The next start follows an end that was asked for: it does not count."""
+        run = self._journal.run
+        if run is not None and not run.over and self._hooks.well():
+            with contextlib.suppress(UnavailableError):
+                self._remember(replace(self._journal, run=replace(run, starts=run.starts - 1)))
 
     def _locked(self, stack: contextlib.ExitStack) -> bool:
         """Two updaters in one folder would take each other's files away; the second does nothing."""
@@ -365,9 +374,10 @@ class Updater:
             self._hooks.beat(0.0)
             thread.join(IDLE_SECONDS / 2.0)
         if thread.is_alive():
+            late = self._around.mono() >= until
             self._leave_attempt()
             thread.join(2.0 * IDLE_SECONDS)
-            if thread.is_alive():
+            if late or thread.is_alive():
                 raise RefusedError(Fault.TIMEOUT, f"not done within {seconds:g} s")
         if failed:
             raise failed[0]
@@ -483,7 +493,7 @@ class Updater:
         if not fault:
             return ""
         detail = self._refusal.detail if self._refusal.fault else ("" if run is None else run.detail)
-        return f"{WORDS[Fault(fault)]}{detail and ': '}{detail}"[:120]
+        return f"{WORDS_OF.get(fault, fault)}{detail and ': '}{detail}"[:120]
 
     def _slot(self, slot: str) -> SlotState | None:
         sha256 = self._around.slots.holds(slot)

@@ -14,7 +14,7 @@ from tocsin_node.pipeline import Detected, Pipeline, Sound
 from tocsin_node.update.attempt import comparing
 from tocsin_node.update.shadow import ShadowLimits, Tally
 from tocsin_shared.classifier import Scores
-from tocsin_shared.errors import BundleError
+from tocsin_shared.errors import BundleError, UnavailableError
 from tocsin_shared.events import Phase
 from tocsin_shared.features import Frames, Samples
 
@@ -75,6 +75,16 @@ def test_a_missed_window_would_be_counted() -> None:
     stage.duet._listen_to()
     stage.hear(tone(4.0, amplitude=0.001))
     assert stage.duet.missed_windows >= 3
+
+
+def test_who_waits_in_vain_is_told_and_nothing_happens_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No sound comes: the wish is given up, and is not granted behind the back of who gave it up."""
+    monkeypatch.setattr("tocsin_node.duet.ASK_SECONDS", 0.05)
+    stage = Stage()
+    with pytest.raises(UnavailableError):
+        stage.duet.attach(stage.second)
+    stage.hear(tone(4.0, amplitude=0.001))
+    assert not stage.duet.has_other
 
 
 def test_an_alarm_across_the_change_is_told_once_from_start_to_end() -> None:

@@ -283,6 +283,21 @@ def test_an_alarm_in_the_shadow_that_only_the_active_one_hears_is_the_end(scene:
     assert report.active.bundle == "factory"
 
 
+def test_a_node_that_is_asked_to_end_again_and_again_on_trial_keeps_its_bundle(scene: Scene) -> None:
+    """An orderly end is no crash: only those are counted."""
+    payload = published(scene)
+    for _ in range(6):
+        node = scene.made(soak_seconds=3600.0)
+        node.start()
+        node.updater.directive(payload)
+        node.wait(lambda one: one.state is UpdateState.SOAKING)
+        node.stop()
+    node = scene.made(soak_seconds=0.1)
+    node.start()
+    assert node.wait(lambda one: one.seq == 1 and ended(one)).state is UpdateState.SUCCEEDED
+    node.stop()
+
+
 def test_a_report_stays_within_what_may_be_said(scene: Scene, node: Node) -> None:
     """It is encoded as it will be sent."""
     from tocsin_shared.codec import encode
