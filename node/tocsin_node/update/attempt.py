@@ -35,6 +35,8 @@ TRIAL_SECONDS, TRIAL_CPU_SECONDS, TRIAL_MEMORY_BYTES = 180.0, 120, 3_000_000_000
 QUIET_SECONDS = 600.0
 """A bundle is made active between two detections; so long it is waited for one to end."""
 POLL_SECONDS = 0.2
+WORD_SECONDS = 5.0
+"""How far a download is, is told this often."""
 GROWN_BYTES = 300_000_000
 """A process that needs so much more memory while a bundle is on trial has one that leaks."""
 _OBJECTIONS = {
@@ -108,6 +110,7 @@ class Attempt:
         self.verdict: Verdict | None = None
         self.tally = Tally()
         self.bytes_done = 0
+        self._next_word = 0.0
 
     def clock(self) -> None:
         """1. The time is one that can be: expired papers are not known by a clock that was never set."""
@@ -275,7 +278,9 @@ class Attempt:
 
     def _came(self, count: int) -> None:
         self.bytes_done = count
-        self._told()
+        if self._around.mono() >= self._next_word:
+            self._next_word = self._around.mono() + WORD_SECONDS
+            self._told()
 
     def _tried(self) -> Verdict:
         if self.verdict is None:

@@ -1,6 +1,7 @@
 """A small web server for a trust repository that can cut, stall, drip and lie."""
 
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -37,8 +38,9 @@ class Mischief:
 class Server:
     """Serves ``folder`` on a port of 127.0.0.1."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, certificate: Path | None = None) -> None:
         self.folder, self.mischief = folder, Mischief()
+        self.scheme = "http" if certificate is None else "https"
         self.sent = 0
         """Bytes of bodies of files that mischief is about."""
         self.requests: list[tuple[str, str]] = []
@@ -46,12 +48,16 @@ class Server:
         self.released = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self.scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     def close(self) -> None:
         self.released.set()
@@ -146,9 +152,9 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Server]:
-    """A server until the end of the block."""
-    server = Server(folder)
+def serving(folder: Path, certificate: Path | None = None) -> Iterator[Server]:
+    """A server until the end of the block; over TLS with the key and certificate in ``certificate``."""
+    server = Server(folder, certificate)
     try:
         yield server
     finally:

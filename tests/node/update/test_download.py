@@ -3,9 +3,16 @@
 import hashlib
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from tests.node.update.server import Mischief, Server, serving
 from tocsin_node.update.download import Download, Patience, Wanted
@@ -199,3 +206,39 @@ def test_a09_bytes_that_were_not_signed_are_refused_and_not_kept(server: Server,
         fetched(wanted)
     assert refused.value.fault is Fault.DOWNLOAD_TAMPER
     assert not wanted.part.exists()
+
+
+def self_signed(path: Path) -> Path:
+    """A key and a certificate for 127.0.0.1 that it signs itself, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hub")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(pem + made.public_bytes(Encoding.PEM))
+    return path
+
+
+def test_over_https_only_a_server_that_is_believed_is_asked(server: Server, tmp_path: Path) -> None:
+    """With the site's own authority, cut and gone on with; without it, nothing is asked."""
+    certificate = self_signed(tmp_path / "hub.pem")
+    with serving(server.folder, certificate) as secure:
+        secure.mischief = Mischief(cut_at=[70_000])
+        wanted = Wanted(f"{secure.url}/{SHA}.tar", len(CONTENT), SHA, tmp_path / "parts" / f"{SHA}.part")
+        with pytest.raises(LaterError) as refused:
+            Download(Web(), wanted, Patience(cuts=0)).run()
+        assert refused.value.fault is Fault.DOWNLOAD_UNREACHABLE
+        assert secure.requests == []
+        assert Download(Web(certificate), wanted, FAST).run() == CONTENT
+        assert len(secure.requests) == 2

@@ -13,6 +13,7 @@ from tests.node.fake_judge import tone
 from tests.node.update.server import Mischief
 from tests.node.update.world import Node, Scene, ended, fake_bundle, light, real_bundle
 from tests.shared.trust.site import NOW
+from tocsin_node.pipeline import Vitals
 from tocsin_node.update.slots import ACTIVE, PREVIOUS
 from tocsin_shared.classifier import Classifier
 from tocsin_shared.events import UpdateState
@@ -296,6 +297,46 @@ def test_a_node_that_is_asked_to_end_again_and_again_on_trial_keeps_its_bundle(s
     node.start()
     assert node.wait(lambda one: one.seq == 1 and ended(one)).state is UpdateState.SUCCEEDED
     node.stop()
+
+
+@pytest.mark.parametrize("trouble", ["memory", "time"])
+def test_d49_a_bundle_that_leaks_or_is_late_on_trial_is_taken_back(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    """And the one before listens, with no window missed."""
+    node = scene.made(soak_seconds=3600.0)
+    node.start()
+    node.updater.directive(published(scene))
+    node.wait(lambda one: one.state is UpdateState.SOAKING)
+    if trouble == "memory":
+        monkeypatch.setattr("tocsin_node.update.attempt.resident_bytes", lambda: 10**12)
+    else:
+        slow = Vitals(level_dbfs=None, clipped_ratio=0.0, inference_p95_ms=900.0)
+        monkeypatch.setattr(node.duet, "vitals", lambda: slow)
+    report = node.wait(ended)
+    node.stop()
+    assert (report.state, report.error) == (UpdateState.ROLLED_BACK, "E_SOAK")
+    assert (report.active.bundle, node.slots.holds(ACTIVE), report.windows_missed) == ("factory", "", 0)
+
+
+def test_a_bundle_that_fails_on_trial_after_a_restart_is_taken_back_too(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody listens beside it then: the one before is loaded, and heard out before it speaks."""
+    node = scene.made(soak_seconds=3600.0)
+    node.start()
+    node.updater.directive(published(scene))
+    node.wait(lambda one: one.state is UpdateState.SOAKING)
+    node.stop()
+    node = scene.made(soak_seconds=3600.0)
+    assert not node.duet.has_other
+    node.start()
+    node.wait(lambda one: one.state is UpdateState.SOAKING)
+    monkeypatch.setattr("tocsin_node.update.attempt.resident_bytes", lambda: 10**12)
+    report = node.wait(ended)
+    node.stop()
+    assert (report.state, report.active.bundle) == (UpdateState.ROLLED_BACK, "factory")
+    assert node.restarts == []
 
 
 def test_a_report_stays_within_what_may_be_said(scene: Scene, node: Node) -> None:
