@@ -56,6 +56,6 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 $(OLD)/.ready: pyproject.toml
 	@command -v python3.11 >/dev/null || { echo "the tests of tflite-runtime need python3.11" >&2; exit 1; }
 	python3.11 -m venv $(OLD)
-	$(OLD)/bin/python -m pip --disable-pip-version-check -q install -e ".[node-tflite,gpio,clips]" \
+	$(OLD)/bin/python -m pip --disable-pip-version-check -q install -e ".[node-tflite,gpio,clips,ota]" \
 		hypothesis iotcore jinja2 prometheus-client pytest pytest-timeout "python-socketio[client]" voluptuous
 	touch $@

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(
     path for place in ("*.md", "docs/**/*.md", "models/zoo/**/*.md") for path in ROOT.glob(place)
 )
-COMMAND = re.compile(r"\btocsin ((?:node|hub|models|demo)(?: [a-z][a-z-]*)?)")
+COMMAND = re.compile(r"\btocsin ((?:node|hub|models|trust|demo)(?: [a-z][a-z-]*)?)")
 COMMANDS = sorted({name for path in DOCUMENTS for name in COMMAND.findall(path.read_text(encoding="utf-8"))})
 
 

@@ -4,11 +4,13 @@ import argparse
 import os
 import re
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tocsin_models.study import cli as study
 from tocsin_shared.errors import BadInputError
+from tocsin_shared.trust.cli import add_passphrase, passphrase
 
 if TYPE_CHECKING:
     from tocsin_shared.classifier import Classifier
@@ -38,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         study.add_command(commands.add_parser(name, help=help_text, description=help_text), name)
     _add_evaluate(commands.add_parser("evaluate", help="hits, latency and false alarms of a bundle"))
     _add_speed(commands.add_parser("speed", help="time of one window through each variant, one thread"))
+    _add_publish(commands.add_parser("publish", help="check a bundle, and sign it for the nodes of a site"))
     return parser
 
 
@@ -104,6 +107,51 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 def _add_speed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", type=Path, help="folder of the bundle (default: the one shipped)")
     parser.set_defaults(run_command=_speed)
+
+
+def _add_publish(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Checks manifest, golden clips and gate, and signs each variant for the nodes: nothing is signed if "
+        "one of them fails. Nodes see it once the hub has signed snapshot and timestamp (or --online)."
+    )
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of the bundle")
+    parser.add_argument(
+        "--key", type=Path, action="append", required=True, dest="keys", help="an engineer's key file"
+    )
+    parser.add_argument("--repository", type=Path, required=True, metavar="DIR", help="the trust repository")
+    parser.add_argument("--online", type=Path, metavar="DIR", help="the hub's keys, to sign all at once")
+    parser.add_argument("--variant", action="append", default=[], help="only this one; may be given again")
+    parser.add_argument(
+        "--floor", default="", metavar="RELEASE", help="nodes that have proven it never go below"
+    )
+    parser.add_argument(
+        "--hardware", action="append", default=[], metavar="TEXT", help="part of a board's name it is for"
+    )
+    add_passphrase(parser)
+    parser.set_defaults(run_command=_publish)
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    from tocsin_models.publish import Publication, publish  # noqa: PLC0415
+    from tocsin_shared.trust.keys import load_signer  # noqa: PLC0415
+    from tocsin_shared.trust.online import online_keys  # noqa: PLC0415
+    from tocsin_shared.trust.repository import Repository, renew  # noqa: PLC0415
+
+    repository, now = Repository(arguments.repository), datetime.now(UTC)
+    repository.root()
+    secret = passphrase(arguments, new=False)
+    order = Publication(
+        arguments.bundle,
+        repository,
+        [load_signer(path, secret) for path in arguments.keys],
+        tuple(arguments.variant),
+        arguments.floor,
+        tuple(arguments.hardware),
+    )
+    publish(order, now, _tell)
+    if arguments.online is not None:
+        renew(repository, online_keys(arguments.online), now)
+    return 0
 
 
 def _make(arguments: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@
     warning     the node's own lamp, when the hub does not answer
     watchdog    whether all of them make headway
     clips       short, encrypted recordings of alarms, only where a site wants them
+    update      bundles over the air, only where the settings name a hub for them
 
 A thread that fails or stalls takes the process down with exit status 1; whoever supervises it starts it
 anew, and what was on the disk is there. On SIGTERM or SIGINT, or at the end of the sound, the source
@@ -25,19 +26,21 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from tocsin_node import health
 from tocsin_node.beats import Beats
 from tocsin_node.bundle import load_bundle
 from tocsin_node.capture import Source, open_source
-from tocsin_node.clips import Clips
+from tocsin_node.clips import SPEECH, Clips
+from tocsin_node.duet import Duet
 from tocsin_node.earwatch import EarWatch
 from tocsin_node.home_assistant import discovery
 from tocsin_node.lamp import LocalWarning, lamps
 from tocsin_node.link import Hooks, Identity, Link
 from tocsin_node.metrics import exposition, write_metrics
 from tocsin_node.outbox import Outbox
-from tocsin_node.pipeline import Detected, Pipeline, Sound
+from tocsin_node.pipeline import Detected, Judge, Pipeline, Sound
 from tocsin_node.reporter import Place, Reporter, Times, told_level
 from tocsin_node.retiming import PLAUSIBLE_SECONDS, boot_token, corrected
 from tocsin_node.selftest import LABEL, SelfTest
@@ -52,7 +55,22 @@ from tocsin_shared.broker import make_client
 from tocsin_shared.classifier import Classifier
 from tocsin_shared.codec import decode
 from tocsin_shared.errors import DecodeError, SettingsError, TocsinError, UnavailableError
-from tocsin_shared.events import Clock, Heartbeat, MicState, NodeBorn, SoundDetected, TroubleKind
+from tocsin_shared.events import (
+    Clock,
+    Heartbeat,
+    MicState,
+    NodeBorn,
+    NodeReported,
+    Phase,
+    SlotState,
+    SoundDetected,
+    TroubleKind,
+)
+from tocsin_shared.labels import Severity, severity_of
+
+if TYPE_CHECKING:
+    from tocsin_node.update.updater import Updater
+    from tocsin_node.update.wiring import Prepared
 
 DRAIN_SECONDS = 2.0
 """How long a node that stops waits for the hub to take what is left."""
@@ -78,11 +96,13 @@ class Agent:
         outbox: Outbox,
         *,
         troubles: Troubles,
+        prepared: "Prepared | None" = None,
     ) -> None:
         boot = boot_token(health.machine_boot(), uuid.uuid4().hex[:16])
         self._settings = settings
         self._classifier = classifier
-        self._pipeline = pipeline
+        self._pipeline = Duet(pipeline, settings.model.hop_seconds)
+        self._pipeline.changed = self._speaks
         self._source = source
         self._outbox = outbox
         self._boot = boot
@@ -107,12 +127,15 @@ class Agent:
         if settings.home_assistant.discovery:
             told, prefix = classifier.manifest.labels, settings.home_assistant.prefix
             self._link.beside = lambda session: discovery(self._born(session), told, prefix)
-        self._selftest = _selftest(settings, classifier, troubles)
+        self._selftest = _selftest(settings, self._pipeline, troubles)
         self._clips = _clips(settings, classifier, troubles)
         if self._clips is not None:
-            pipeline.on_window = self._clips.window
+            self._pipeline.on_window = self._clips.window
         self._link.on_stored = self._selftest.committed
         self._link.on_command = lambda _selftest: self._selftest.request()
+        self._open_alarms: set[str] = set()
+        self._state_due = threading.Event()
+        self._updater = self._made_updater(prepared)
         self._mic = MicState.STARTING
         self._over = threading.Event()
         self._stop_source = threading.Event()
@@ -139,6 +162,42 @@ class Agent:
             certificates=self._certificates,
             late_per_second=self._settings.outbox.backfill_per_second,
         )
+
+    def _made_updater(self, prepared: "Prepared | None") -> "Updater | None":
+        if prepared is None:
+            return None
+        from tocsin_node.update.wiring import updater  # noqa: PLC0415  # needs tocsin[ota]
+
+        needed = ((LABEL,) if self._settings.selftest.every_hours else ()) + (
+            (SPEECH,) if self._clips else ()
+        )
+        made = updater(
+            self._settings,
+            prepared,
+            self._pipeline,
+            lambda: bool(self._open_alarms),
+            needed,
+            changed=self._tell_state_soon,
+            beat=lambda pause: self._headway("update", pause),
+            restart=self._stalled,
+            well=lambda: not self._failed,
+        )
+        self._troubles.note(TroubleKind.MODEL, prepared.begun.trouble)
+        self._link.on_directive = made.directive
+        return made
+
+    def _speaks(self, judge: Judge) -> None:
+        """Another bundle listens from here on; called between two blocks of sound."""
+        if not isinstance(judge, Classifier):
+            return
+        self._classifier = judge
+        for reporter in (self._reporter, self._test_reporter):
+            reporter.decided_by(judge.name)
+        if self._clips is not None:
+            self._clips.use(judge.manifest)
+        log.info("%s listens from here on", judge.name)
+        self._link.send_birth()
+        self._tell_state_soon()
 
     def run(self) -> int:
         """Listen until a signal or the end of the sound; returns the exit status: 0 well, 1 failed.
@@ -170,6 +229,9 @@ class Agent:
         ]
         if self._clips is not None:
             others.append(self._started("clips", self._clips.run))
+        if self._updater is not None and not self._updater.off:
+            updater = self._updater
+            others.append(self._started("update", lambda: updater.run(self._stop_link)))
         self._supervisor.tell(READY=1)
         self._over.wait()
         self._shut_down(ears, others)
@@ -306,8 +368,15 @@ class Agent:
                 event.phase,
                 event.score,
             )
+            self._note_alarm(event)
             if event.test:
                 self._selftest.told(event)
+
+    def _note_alarm(self, event: SoundDetected) -> None:
+        if event.phase is Phase.OFFSET:
+            self._open_alarms.discard(event.id)
+        elif not event.test and severity_of(event.label) is Severity.ALARM:
+            self._open_alarms.add(event.id)
 
     def _recall_alarms(self) -> None:
         """A process that died while its room was warned is no reason to end the warning."""
@@ -326,7 +395,25 @@ class Agent:
 
     def _tell_troubles_soon(self) -> None:
         self._troubles_due.set()
+        self._state_due.set()
         self._beat.set()
+
+    def _tell_state_soon(self) -> None:
+        self._state_due.set()
+        self._beat.set()
+
+    def _state(self) -> NodeReported:
+        if self._updater is not None:
+            return self._updater.report(self._boot)
+        return NodeReported(
+            node=self._settings.node,
+            boot=self._boot,
+            at=datetime.now(UTC),
+            enabled=False,
+            active=SlotState(bundle=self._classifier.name),
+            windows_missed=self._pipeline.missed_windows,
+            detail="update.url is empty",
+        )
 
     def _report_health(self) -> None:
         """Heartbeat: now and then, and at once when microphone or troubles change or a connection begins."""
@@ -335,6 +422,9 @@ class Agent:
             if self._troubles_due.is_set():
                 self._troubles_due.clear()
                 self._link.send_troubles(self._troubles.message(self._settings.node, self._boot))
+            if self._state_due.is_set():
+                self._state_due.clear()
+                self._link.send_state(self._state())
             beat = self._heartbeat()
             self._link.send_heartbeat(beat)
             self._write_metrics(beat)
@@ -347,7 +437,8 @@ class Agent:
         if path is not None:
             known = self._troubles.message(self._settings.node, self._boot).troubles
             open_now = sum(trouble.until is None for trouble in known)
-            write_metrics(path, exposition(beat, connected=self._link.connected, troubles=open_now))
+            told = exposition(beat, connected=self._link.connected, troubles=open_now, reported=self._state())
+            write_metrics(path, told)
 
     def _heartbeat(self) -> Heartbeat:
         vitals = self._pipeline.vitals()
@@ -402,13 +493,13 @@ def _clips(settings: NodeSettings, classifier: Classifier, troubles: Troubles) -
     return Clips(settings.clips, classifier.manifest, lambda detail: troubles.note(TroubleKind.CLIPS, detail))
 
 
-def _selftest(settings: NodeSettings, classifier: Classifier, troubles: Troubles) -> SelfTest:
-    rate_hz = classifier.manifest.features.sample_rate_hz
+def _selftest(settings: NodeSettings, duet: Duet, troubles: Troubles) -> SelfTest:
+    rate_hz = duet.judge.manifest.features.sample_rate_hz
     speaker = Speaker(settings.selftest.output, rate_hz)
     return SelfTest(
         3600.0 * settings.selftest.every_hours,
         rate_hz,
-        lambda: Pipeline(classifier, settings.model.hop_seconds),
+        lambda: Pipeline(duet.judge, settings.model.hop_seconds),
         troubles,
         play=speaker.play if settings.selftest.how == "speaker" else None,
     )
@@ -423,8 +514,12 @@ def build(settings: NodeSettings) -> Agent:
     make_client(
         settings.broker, settings.node
     )  # whatever is wrong with its files is said before anything runs
-    model = settings.model
-    classifier = load_bundle(model.bundle, model.variant, model.threads)
+    model, prepared = settings.model, _prepared(settings)
+    classifier = (
+        load_bundle(model.bundle, model.variant, model.threads)
+        if prepared is None
+        else prepared.begun.classifier
+    )
     if settings.selftest.every_hours and LABEL not in classifier.manifest.label_names:
         raise SettingsError(
             f"the bundle {classifier.name} has no label {LABEL}, so it cannot be tested; "
@@ -434,4 +529,17 @@ def build(settings: NodeSettings) -> Agent:
     source = open_source(settings.source, classifier.manifest.features.sample_rate_hz)
     troubles = Troubles(time.time, time.monotonic)
     outbox = Outbox(settings.outbox.path, settings.outbox.max_bytes, troubles.note)
-    return Agent(settings, classifier, pipeline, source, outbox, troubles=troubles)
+    return Agent(settings, classifier, pipeline, source, outbox, troubles=troubles, prepared=prepared)
+
+
+def _prepared(settings: NodeSettings) -> "Prepared | None":
+    if not settings.update.url:
+        return None
+    try:
+        from tocsin_node.update.wiring import prepare  # noqa: PLC0415  # needs tocsin[ota]
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"update.url is set, but the package {error.name} is missing; install it with: "
+            "pip install 'tocsin[node,ota]'"
+        ) from error
+    return prepare(settings)

@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_bench(commands)
     _add_doctor(commands)
     _add_clips(commands)
+    _add_trust_root(commands)
     return parser
 
 
@@ -110,6 +111,18 @@ def _add_clips(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     for action, run in ((listing, _clips_list), (export, _clips_export), (delete, _clips_delete)):
         action.add_argument("--config", type=Path, required=True, metavar="FILE", help="settings, node.toml")
         action.set_defaults(run=run)
+
+
+def _add_trust_root(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    root = commands.add_parser(
+        "trust-root",
+        help="give this node the root of trust for bundles over the air",
+        description="FILE is metadata/1.root.json of the site's trust repository, brought here by hand: "
+        "all that comes over the air is checked from it.",
+    )
+    root.add_argument("file", type=Path, metavar="FILE")
+    root.add_argument("--config", type=Path, required=True, metavar="FILE", help="settings, node.toml")
+    root.set_defaults(run=_trust_root)
 
 
 def _hop(text: str) -> float:
@@ -189,6 +202,13 @@ def _clips_delete(arguments: argparse.Namespace) -> int:
     from tocsin_node.clip_export import delete_clips  # noqa: PLC0415  # see _listen
 
     delete_clips(settings.load(arguments.config).clips, None if arguments.all else arguments.ids)
+    return 0
+
+
+def _trust_root(arguments: argparse.Namespace) -> int:
+    from tocsin_node.update.wiring import install_root  # noqa: PLC0415  # see _listen
+
+    print(f"installed: {install_root(settings.load(arguments.config).update, arguments.file)}")
     return 0
 
 

@@ -104,6 +104,11 @@ class Clips:
         self._stopping = threading.Event()
         self._folder = ClipFolder(settings.folder, settings.max_bytes, 86_400.0 * settings.max_age_days)
 
+    def use(self, manifest: Manifest) -> None:
+        """From here on the windows are judged by the bundle of ``manifest``, which knows speech."""
+        self._speech = manifest.label_names.index(SPEECH)
+        self._window = manifest.features.window_samples
+
     def window(self, end_seconds: float, scores: Sequence[float]) -> None:
         """The network judged the window that ends at ``end_seconds`` of the stream."""
         end = round(end_seconds * self._rate)

@@ -85,6 +85,15 @@ def model(name: str, missed: tuple[str, ...], heard: int, problem: str = "") -> 
     return Finding("model", True, f"{name} hears its {heard} clips")
 
 
+def update(url: str, problem: str = "", words: str = "") -> Finding:
+    """Bundles over the air from ``url``, or why none come; ``words`` say what is active."""
+    if not url:
+        return Finding("update", True, "no bundles are taken over the air (update.url is empty)")
+    if problem:
+        return Finding("update", False, f"{problem}; see the table [update], and docs/ota.md")
+    return Finding("update", True, f"the trust repository at {url} is good; {words}")
+
+
 def heat(celsius: float | None, throttled: bool | None) -> Finding:
     """Temperature and clock of the processor, as far as the machine tells."""
     if throttled:

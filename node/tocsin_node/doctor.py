@@ -55,6 +55,7 @@ def examine(settings: NodeSettings) -> list[Finding]:
         _link(settings.broker, settings.node),
         _disk(settings),
         _model(settings),
+        _update(settings),
         diagnosis.heat(health.temperature_celsius(), health.throttled()),
     ]
 
@@ -154,6 +155,23 @@ def _model(settings: NodeSettings) -> Finding:
         return diagnosis.model(settings.model.bundle, (), 0, str(error))
     heard = len(classifier.manifest.golden) - len(missed)
     return diagnosis.model(classifier.name, missed, heard)
+
+
+def _update(settings: NodeSettings) -> Finding:
+    """Root, repository and slots, looked at without a change: what is fetched goes to a folder of its own."""
+    asked = settings.update
+    if not asked.url:
+        return diagnosis.update("")
+    try:
+        from tocsin_node.update.look import looked  # noqa: PLC0415  # needs tocsin[ota]
+    except ModuleNotFoundError as error:
+        return diagnosis.update(
+            asked.url, f"the package {error.name} is missing: pip install 'tocsin[node,ota]'"
+        )
+    try:
+        return diagnosis.update(asked.url, words=looked(asked))
+    except TocsinError as error:
+        return diagnosis.update(asked.url, str(error))
 
 
 def missed_clips(classifier: Classifier, bundle: str) -> tuple[str, ...]:

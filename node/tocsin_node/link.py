@@ -37,6 +37,7 @@ from tocsin_shared.events import (
     HubPresence,
     NodeBorn,
     NodeConnection,
+    NodeReported,
     Presence,
     SoundDetected,
     TroublesChanged,
@@ -60,7 +61,9 @@ _UNANSWERED = (
 )
 
 SELFTEST = "selftest"
-"""The one operation that a node is asked for so far: ``cmd/selftest``, whose payload says nothing."""
+"""``cmd/selftest``, whose payload says nothing: the node is to test itself."""
+DESIRED = "desired"
+"""``cmd/desired``, retained: what the node is to run, as the director signed it."""
 
 log = logging.getLogger("tocsin.node.link")
 
@@ -134,6 +137,8 @@ class Link:
         """Called with the ids of the detections that the hub has; must not wait."""
         self.on_command: Callable[[str], None] = lambda _operation: None
         """Called with the operation that somebody asks for; must not wait."""
+        self.on_directive: Callable[[bytes], None] | None = None
+        """Called with each directive as it came; without it none is asked for; must not wait."""
         self.beside: Callable[[int], Iterable[Retained]] = lambda _session: ()
         """What others than the hub are told at each connection, by its number; must not wait."""
 
@@ -159,6 +164,21 @@ class Link:
         client = self._client
         if client is not None:
             client.publish(self._topic("troubles"), encode(troubles), qos=1, retain=True)
+
+    def send_state(self, state: NodeReported) -> None:
+        """Send ``state``, retained, if there is a connection; without one it is due after the next."""
+        client = self._client
+        if client is not None:
+            try:
+                client.publish(self._topic("state"), encode(state), qos=1, retain=True)
+            except DecodeError as error:
+                log.warning("the state of the node cannot be told: %s", error)
+
+    def send_birth(self) -> None:
+        """Say anew who the node is, if there is a connection: another bundle listens."""
+        client = self._client
+        if client is not None:
+            client.publish(self._topic("birth"), self._birth(), qos=1)
 
     def drain(self, seconds: float) -> bool:
         """Wait until the hub has everything, at most ``seconds``; whether it has."""
@@ -291,6 +311,8 @@ class Link:
             return
         self._session += 1
         client.subscribe([(self._topic("ack"), 1), (HUB_STATE, 1), (self._topic("cmd", SELFTEST), 0)])
+        if self.on_directive is not None:
+            client.subscribe(self._topic("cmd", DESIRED), 1)
         client.publish(
             self._topic("conn"), self._presence(Presence.ONLINE, self._session), qos=1, retain=True
         )
@@ -337,6 +359,8 @@ class Link:
                 self._on_committed(decode(bytes(message.payload), EventsCommitted))
             elif message.topic == self._topic("cmd", SELFTEST) and not message.retain:
                 self.on_command(SELFTEST)
+            elif message.topic == self._topic("cmd", DESIRED) and self.on_directive is not None:
+                self.on_directive(bytes(message.payload))
         except DecodeError as error:
             self.garbage += 1
             log.warning("ignored on %s (%d so far): %s", message.topic, self.garbage, error)

@@ -9,7 +9,7 @@ import logging
 import os
 from pathlib import Path
 
-from tocsin_shared.events import Clock, Heartbeat, MicState
+from tocsin_shared.events import Clock, Heartbeat, MicState, NodeReported, UpdateState
 
 log = logging.getLogger("tocsin.node.metrics")
 
@@ -29,8 +29,13 @@ _FIGURES: tuple[tuple[str, str, str], ...] = (
 )
 
 
-def exposition(beat: Heartbeat, *, connected: bool, troubles: int) -> str:
-    """``beat`` in the text exposition format; ``troubles`` is how many are open."""
+def exposition(
+    beat: Heartbeat, *, connected: bool, troubles: int, reported: NodeReported | None = None
+) -> str:
+    """``beat`` in the text exposition format; ``troubles`` is how many are open.
+
+    ``reported`` says which bundle listens and how an update fares.
+    """
     lines: list[str] = []
     values = _values(beat, connected=connected)
     for name, kind, text in _FIGURES:
@@ -43,7 +48,25 @@ def exposition(beat: Heartbeat, *, connected: bool, troubles: int) -> str:
         f'tocsin_node_microphone{{node="{beat.node}",state="{state}"}} {int(state is beat.mic)}'
         for state in MicState
     ]
+    if reported is not None:
+        lines += _updates(reported)
     return "\n".join(lines) + "\n"
+
+
+def _updates(reported: NodeReported) -> list[str]:
+    node = f'node="{reported.node}"'
+    bundle = f'{node},bundle="{reported.active.bundle}",sha256="{reported.active.sha256}"'
+    return [
+        *_head("windows_missed_total", "counter", "Windows of sound that nobody judged, since the start."),
+        f"tocsin_node_windows_missed_total{{{node}}} {reported.windows_missed}",
+        *_head("bundle_info", "gauge", "1 for the bundle that listens."),
+        f"tocsin_node_bundle_info{{{bundle}}} 1",
+        *_head("update", "gauge", "1 for the state that the newest directive is in."),
+        *(
+            f'tocsin_node_update{{{node},state="{state}"}} {int(state is reported.state)}'
+            for state in UpdateState
+        ),
+    ]
 
 
 def write_metrics(path: Path, text: str) -> bool:

@@ -124,7 +124,8 @@ class Levels:
 class Pipeline:
     """Judges sound as it comes.
 
-    ``timer`` measures the network, in seconds. Only :meth:`vitals` may be called by another thread.
+    ``timer`` measures the network, in seconds; ``begins`` is how many samples of the stream went by before.
+    Only :meth:`vitals` may be called by another thread.
 
     Raises, when made:
         BundleError, SettingsError: a rule of the bundle that contradicts itself, or cannot be met with
@@ -132,7 +133,11 @@ class Pipeline:
     """
 
     def __init__(
-        self, judge: Judge, hop_seconds: float, timer: Callable[[], float] = time.perf_counter
+        self,
+        judge: Judge,
+        hop_seconds: float,
+        timer: Callable[[], float] = time.perf_counter,
+        begins: int = 0,
     ) -> None:
         self._judge = judge
         self._timer = timer
@@ -150,7 +155,7 @@ class Pipeline:
         self._levels = Levels(self._spec.sample_rate_hz)
         self._timings: deque[float] = deque(maxlen=_TIMINGS)
         self._clipped = self._counted = 0
-        self._samples = 0
+        self._samples = begins
         self._arrived = 0.0
         self.on_window: Callable[[float, Sequence[float]], None] = lambda _end, _scores: None
         """Called for each window with its end, seconds of the stream, and the score of each label."""
@@ -160,6 +165,27 @@ class Pipeline:
     def hop_seconds(self) -> float:
         """The hop in whole frames, seconds."""
         return self._hop_frames * self._spec.frame_hop / self._spec.sample_rate_hz
+
+    @property
+    def judge(self) -> Judge:
+        """What gives the scores."""
+        return self._judge
+
+    @property
+    def open_count(self) -> int:
+        """Detections that last."""
+        return self._detector.open_count + self._agreement.open_count
+
+    @property
+    def samples(self) -> int:
+        """Length of all sound so far, samples."""
+        return self._samples
+
+    @property
+    def to_next_hop(self) -> int:
+        """Samples until a pipeline that begins there has its windows at the same places as this one."""
+        hop = self._hop_frames * self._spec.frame_hop
+        return (self._windows_begin - self._samples) % hop
 
     @property
     def stream_seconds(self) -> float:
@@ -194,8 +220,7 @@ class Pipeline:
         matches = self._rhythms.push(sound.samples)
         if matches is not None:
             found += map(self._detected, self._agreement.match(self.stream_seconds, matches))
-        quiet = self._detector.open_count + self._agreement.open_count == 0
-        self._levels.note_room(self.stream_seconds, quiet=quiet)
+        self._levels.note_room(self.stream_seconds, quiet=self.open_count == 0)
         return found
 
     def flush(self) -> list[Detected]:

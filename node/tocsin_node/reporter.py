@@ -1,7 +1,7 @@
 """Makes events of what the pipeline detected: who, when by the wall clock, and under which id."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ulid import ULID
@@ -56,6 +56,10 @@ class Reporter:
         self._place = place
         self._times = times
         self._told: dict[int, _Told] = {}
+
+    def decided_by(self, bundle: str) -> None:
+        """From here on ``bundle`` decides."""
+        self._place = replace(self._place, bundle=bundle)
 
     def event(self, detected: Detected, seq: int, *, test: bool = False) -> SoundDetected:
         """The event number ``seq`` for ``detected``; ``test`` says that the node's own test is the cause."""

@@ -202,6 +202,47 @@ class ClipSettings:
 
 
 @dataclass(frozen=True)
+class UpdateSettings:
+    """Whether and how bundles come over the air."""
+
+    url: str = setting(
+        "",
+        "Address of the hub's trust repository, such as https://hub.example/updates; empty takes none. "
+        "Needs tocsin[ota], and a root: tocsin node trust-root FILE.",
+        pattern=r"(https?://[^\s]{1,200}[^\s/])?",
+    )
+    folder: Path = setting(Path("node-update"), "Bundles, signed metadata and progress; nothing else in it.")
+    floor_file: Path = setting(
+        Path("node-floor.json"),
+        "Second place for the releases below which nothing is installed; best on another partition.",
+    )
+    ca_file: Path | None = setting(
+        None, "Authority of the hub's web server, if the system does not know it.", shown='"site-ca.pem"'
+    )
+    bytes_per_second: float = setting(
+        256_000.0, "Bundles come no faster than this.", minimum=1_000.0, maximum=1e9
+    )
+    download_minutes: float = setting(
+        60.0, "A download that takes longer is put off; what has come is kept.", minimum=0.1, maximum=10_000.0
+    )
+    shadow_seconds: float = setting(
+        600.0,
+        "A new bundle hears the room silently beside the active one for so long, or as the hub says.",
+        minimum=0.0,
+        maximum=604_800.0,
+    )
+    soak_seconds: float = setting(
+        1800.0,
+        "And is on trial for so long before it is kept, or as the hub says.",
+        minimum=0.0,
+        maximum=604_800.0,
+    )
+    budget_share: float = setting(
+        0.5, "A window may take this share of the hop, at the 95th percentile.", minimum=0.001, maximum=1.0
+    )
+
+
+@dataclass(frozen=True)
 class NodeSettings:
     """All settings of a node."""
 
@@ -237,6 +278,8 @@ class NodeSettings:
         HomeAssistantSettings, "Whether Home Assistant finds the node by itself."
     )
     clips: ClipSettings = table(ClipSettings, "Whether short recordings of alarms are kept on the node.")
+
+    update: UpdateSettings = table(UpdateSettings, "Whether and how bundles come over the air.")
 
     @property
     def room_name(self) -> str:

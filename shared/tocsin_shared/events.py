@@ -125,6 +125,27 @@ class TroubleKind(StrEnum):
     CLIPS = "clips"
 
 
+class UpdateState(StrEnum):
+    """Where a node stands with the newest directive; what a person reads of an update."""
+
+    IDLE = "idle"
+    ACCEPTED = "accepted"
+    DEFERRED = "deferred"
+    DOWNLOADING = "downloading"
+    VERIFYING = "verifying"
+    SELF_TESTING = "self_testing"
+    SHADOWING = "shadowing"
+    ACTIVATING = "activating"
+    SOAKING = "soaking"
+    ROLLING_BACK = "rolling_back"
+    SUCCEEDED = "succeeded"
+    ALREADY_INSTALLED = "already_installed"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    ROLLED_BACK = "rolled_back"
+    CANCELED = "canceled"
+
+
 class ScoredLabel(Struct, frozen=True):
     """One label with its score."""
 
@@ -286,6 +307,60 @@ class TroublesChanged(Message, frozen=True, kw_only=True):
     boot: Token
     at: Utc
     troubles: Annotated[tuple[Trouble, ...], Meta(max_length=128)]
+
+
+class SlotState(Struct, frozen=True, kw_only=True):
+    """What stands in one place for bundles of a node."""
+
+    bundle: Token
+    """As ``name-release+variant``."""
+    sha256: Annotated[str, Meta(max_length=64)] = ""
+    """Of the signed archive; empty for a bundle that came with the installation."""
+
+
+class NodeReported(Message, frozen=True, kw_only=True):
+    """Retained: which bundle a node runs and how it fares with updates.
+
+    A level and not an edge: made from what stands on the node's disk, never from what was meant to be.
+    """
+
+    node: NodeId
+    boot: Token
+    at: Utc
+    enabled: bool
+    """False: the node takes nothing over the air, and says why in ``detail``."""
+    active: SlotState
+    """What is listening now."""
+    proven: bool = True
+    """False from activation until the soak is over."""
+    previous: SlotState | None = None
+    candidate: SlotState | None = None
+    seq: Count = 0
+    """Number of the newest directive that was read; 0 is none."""
+    rollout: Token | None = None
+    state: UpdateState = UpdateState.IDLE
+    step: Annotated[str, Meta(max_length=32)] = ""
+    """Which of the fourteen steps it is in, or ended in."""
+    error: Annotated[str, Meta(max_length=32)] = ""
+    """Code of what went wrong, such as ``E_GOLDEN``; empty while all is well."""
+    detail: Text = ""
+    """The same in words, in English, for whoever mends it."""
+    bytes_done: Count = 0
+    bytes_total: Count = 0
+    floors: dict[Token, Token] = {}
+    """By name of a bundle, the release below which nothing is installed."""
+    windows_missed: Count = 0
+    """Windows of sound that nobody judged because of updates, since the start."""
+    shadow_windows: Count = 0
+    """Windows that were judged by the active bundle and the one beside it …"""
+    shadow_disagreements: Count = 0
+    """… and in how many they differed."""
+    shadow_alarms: Count = 0
+    """Detections of the bundle beside the active one …"""
+    active_alarms: Count = 0
+    """… and of the active one, in the same time."""
+    sandbox: Text = ""
+    """How well a bundle is locked in while it is tried."""
 
 
 class HubPresence(Message, frozen=True, kw_only=True):

@@ -24,6 +24,7 @@ from tocsin_shared.events import Clock
         (diagnosis.disk(None), "not known"),
         (diagnosis.model("m", ("siren",), 3), "misses its own clips of siren"),
         (diagnosis.model("m", (), 0, "no bundle"), "[model]"),
+        (diagnosis.update("https://hub/updates", "no root of trust"), "docs/ota.md"),
         (diagnosis.heat(85.0, None), "85 °C"),
         (diagnosis.heat(40.0, throttled=True), "too hot or too little power"),
     ],

@@ -88,5 +88,6 @@ def test_the_command_prints_a_line_for_each_part(tmp_path: Path, capsys: pytest.
     config.write_text(text, encoding="utf-8")
     assert main(["doctor", "--config", str(config)]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert [line[7:].split(":")[0] for line in lines] == ["sound", "clock", "link", "disk", "model", "heat"]
+    parts = ["sound", "clock", "link", "disk", "model", "update", "heat"]
+    assert [line[7:].split(":")[0] for line in lines] == parts
     assert {line[:5] for line in lines} <= {"ok   ", "WRONG"}

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tocsin_node.metrics import exposition, write_metrics
-from tocsin_shared.events import Clock, Heartbeat, MicState
+from tocsin_shared.events import Clock, Heartbeat, MicState, NodeReported, SlotState, UpdateState
 
 BEAT = Heartbeat(
     node="press-1",
@@ -85,3 +85,22 @@ def test_a_folder_that_is_away_is_no_end_of_the_node(
 ) -> None:
     assert not write_metrics(tmp_path / "away" / "tocsin.prom", "a 1\n")
     assert "metrics.textfile" in caplog.text
+
+
+def test_which_bundle_listens_and_how_an_update_fares_is_read() -> None:
+    """One state is 1, and all others 0."""
+    reported = NodeReported(
+        node="press-1",
+        boot="b",
+        at=BEAT.at,
+        enabled=True,
+        active=SlotState(bundle="sentry-0.2.0+float16", sha256="ab" * 32),
+        state=UpdateState.SOAKING,
+        windows_missed=2,
+    )
+    values = read(exposition(BEAT, connected=True, troubles=0, reported=reported))
+    assert values["windows_missed_total"] == 2
+    assert values["bundle_info"] == 1
+    states = {name: value for name, value in values.items() if name.startswith("update")}
+    assert len(states) == len(UpdateState)
+    assert [name for name, value in states.items() if value] == ["updatesoaking"]
