@@ -11,12 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tocsin_hub
+from tocsin_hub.alerts.model import ChannelName
 from tocsin_hub.i18n import FALLBACK, LANGUAGES, Catalogue, catalogue, choose
-from tocsin_hub.incidents.model import HubTrouble
+from tocsin_hub.incidents.model import Answer, HubTrouble, IncidentSeverity, Remark, Step
 from tocsin_hub.people.model import Role
 from tocsin_hub.people.pages import ACTIONS
 from tocsin_hub.people.tokens import Scope
 from tocsin_hub.rooms import RoomState
+from tocsin_hub.store import Occasion
+from tocsin_hub.theme import THEMES
 from tocsin_shared.errors import TocsinError
 from tocsin_shared.events import Certainty, Rhythm, TroubleKind
 from tocsin_shared.labels import SEVERITIES, Severity
@@ -29,7 +32,7 @@ CATALOGUES = [catalogue(language) for language in LANGUAGES]
 FAMILIES: dict[str, Set[str]] = {
     "label": set(SEVERITIES),
     "may_be": set(SEVERITIES) | {"other"},
-    "severity": set(Severity),
+    "severity": set(Severity) | {str(severity) for severity in IncidentSeverity},
     "state": set(RoomState) | {"last_known"},
     "why": set(RoomState) - {RoomState.LISTENING, RoomState.STARTING},
     "trouble": set(TroubleKind) | set(HubTrouble),
@@ -38,11 +41,32 @@ FAMILIES: dict[str, Set[str]] = {
     "role": set(Role),
     "scope": set(Scope),
     "audit_kind": set(ACTIONS),
+    "answer": set(Answer),
+    "step": set(Step),
+    "remark": set(Remark),
+    "channel": set(ChannelName),
+    "theme": set(THEMES),
+    "history": set(Occasion),
+    "plan": {f"field_{name}" for name in ("x", "y", "width", "height")},
+    "plan_error": {
+        "bytes",
+        "kind",
+        "svg",
+        "damaged",
+        "pixels",
+        "tiny",
+        "moving",
+        "number",
+        "corners",
+        "outside",
+        "small",
+    },
+    "drill_error": {"confirm", "minutes", "note", "zones"},
     "link": {"connecting", "live", "reconnecting", "stale"},
 }
 """Keys that are put together at run time: what follows the dot."""
 _KEY = re.compile(r"""["'`]([a-z_]+\.[a-z0-9_]+)["'`]""")
-_ASSEMBLED = re.compile(r"""`(\w+)\.\$\{|named\(\s*["'](\w+)["']|t\("(\w+)\." ~""")
+_ASSEMBLED = re.compile(r"""`(\w+)\.\$\{|\bt\(f"(\w+)\.\{|"(\w+)\.\w*" ~|named\(\s*["'](\w+)["']""")
 _DETAIL = re.compile(r"^    (\w+): ", re.MULTILINE)
 
 
@@ -51,7 +75,7 @@ def keys_in_use() -> set[str]:
     sources = [path.read_text(encoding="utf-8") for path in (*TEMPLATES, *SCRIPTS, *PART.rglob("*.py"))]
     known = set(CATALOGUES[0].texts)
     used = {key for source in sources for key in _KEY.findall(source)} & known
-    families = {"".join(found) for source in sources for found in _ASSEMBLED.findall(source)}
+    families = {name for source in sources for found in _ASSEMBLED.findall(source) for name in found if name}
     for family in families - {"detail"}:
         used |= {f"{family}.{name}" for name in FAMILIES[family]}
     return used | {f"detail.{name}" for name in details_shown()}
@@ -91,6 +115,8 @@ def test_korean_is_korean() -> None:
         "now.candidate",
         "now.jump",
         "rooms.heard",
+        "incident.answered",
+        "step.answered",
         "format.percent",
         "format.dbfs",
         "format.ms",
@@ -103,8 +129,8 @@ def test_every_key_is_used() -> None:
 
 
 def test_every_key_that_is_asked_for_exists() -> None:
-    asked = re.compile(r"""\bt\(\s*["'`]([^"'`$]+[^"'`$.])["'`]""")
-    sources = [path.read_text(encoding="utf-8") for path in (*TEMPLATES, *SCRIPTS, PART / "pages.py")]
+    asked = re.compile(r"""\bt\(\s*["'`]([^"'`$]+)["'`](?! ~)""")
+    sources = [path.read_text(encoding="utf-8") for path in (*TEMPLATES, *SCRIPTS, *PART.rglob("*.py"))]
     missing = {key for source in sources for key in asked.findall(source)} - set(CATALOGUES[0].texts)
     assert missing == set()
 
