@@ -5,6 +5,7 @@ there, and nothing sounds.
 """
 
 import itertools
+import re
 import sys
 import tempfile
 import time
@@ -138,8 +139,21 @@ def start_drill(made: Made) -> None:
 
 
 def answer(made: Made, incident: str) -> None:
-    """Somebody says that she is safe."""
-    made.call("POST", f"/api/v1/incidents/{incident}/answer", json={"answer": "safe"})
+    """Two workers answer."""
+    for name, said in (("김민아", "safe"), ("박준호", "need_help")):
+        worker = Made(made.site, invited(made, name), made.nodes)
+        worker.call("POST", f"/api/v1/incidents/{incident}/answer", json={"answer": said})
+
+
+def invited(made: Made, name: str) -> requests.Session:
+    """The session of a worker who was invited and has come."""
+    form = {"name": name, "role": "worker", "more_zones": "", **token_of(made, "/admin/people")}
+    text = made.call("POST", "/admin/people", data=form).text
+    found = re.search(r"/join/[\w-]+", text)
+    assert found, "the page shows no invitation"
+    come = Made(made.site, requests.Session(), made.nodes)
+    come.call("POST", found[0], data={"name": name, **token_of(come, found[0])})
+    return come.session
 
 
 def photograph(driver: Chrome, address: str, target: Path, size: tuple[int, int]) -> None:
