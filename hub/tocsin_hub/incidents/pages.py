@@ -99,9 +99,14 @@ class Words:
         """One line of the course."""
         detail = self._detail(line)
         values = {"detail": detail, "name": self.person(line.person), "room": self.room(line.node)}
-        words = self.texts.t(f"step.{line.step}", **values)
+        words = self._step(line, values)
         adds = line.step in {Step.HEARD, Step.CLEARED, Step.UNHEARD, Step.REOPENED} and line.detail
         return Line(line.step, self.moment(line.at_us), f"{words} ({detail})" if adds else words)
+
+    def _step(self, line: LogLine, values: Mapping[str, str]) -> str:
+        # A step that this page does not know by words is shown by its name rather than not at all.
+        known = f"step.{line.step}" in self.texts.texts
+        return self.texts.t(f"step.{line.step}", **values) if known else self.texts.named("step", line.step)
 
     def _detail(self, line: LogLine) -> str:
         remarks = line.step is not Step.ANSWERED and line.detail in set(Remark)

@@ -105,6 +105,8 @@ export class Watch {
 
   #enter(mode, since) {
     this.link.enter(mode, since);
+    // What runs is not known any more, and a real alarm must not be taken for a drill.
+    if (mode === "stale") this.#drill.show([]);
     this.#page.mode?.(mode);
     this.refresh();
   }
