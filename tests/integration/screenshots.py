@@ -5,6 +5,7 @@ there, and nothing sounds.
 """
 
 import itertools
+import math
 import re
 import sys
 import tempfile
@@ -22,6 +23,10 @@ from tests.integration.browser import PaperNode, chromium, show_as
 from tests.integration.facility import wait_until
 from tocsin_hub.demo.broker import BrokerAddress, broker, free_port
 from tocsin_hub.demo.site import Site
+from tocsin_hub.levels.keeping import save
+from tocsin_hub.levels.rules import MINUTE_US, MinuteLevel
+from tocsin_hub.recorder import Recorder, prepare
+from tocsin_hub.times import now_us
 from tocsin_shared.events import MicState, ScoredLabel
 
 HIGHEST = 1500
@@ -69,6 +74,7 @@ class Made:
 def made_site(folder: Path, address: BrokerAddress) -> Iterator[Made]:
     """A site with six rooms in four zones, which has begun to report."""
     site = Site(folder, address, free_port())
+    remember_levels(folder / "hub" / "hub.sqlite")
     with ExitStack() as stack:
         stack.callback(site.stop)
         site.start_hub()
@@ -82,6 +88,22 @@ def made_site(folder: Path, address: BrokerAddress) -> Iterator[Made]:
         made = Made(site, session, nodes)
         wait_until(lambda: len(made.call("GET", "/api/v1/rooms").json()["rooms"]) == len(ROOMS), 20, "rooms")
         yield made
+
+
+def remember_levels(path: Path) -> None:
+    """Write how loud the press shop was since yesterday: shifts, a break, and an hour without a microphone."""
+    prepare(path)
+    recorder = Recorder(path)
+    recorder.open()
+    now = now_us() // MINUTE_US
+    with recorder.transaction():
+        for minute in range(now - 24 * 60, now):
+            hour = minute / 60
+            works = -16.0 if math.sin(hour * 2 * math.pi / 12) > 0 else 0.0
+            mean = -38.0 + works + 3.0 * math.sin(minute * 0.7) * math.cos(minute * 0.13)
+            if not 7 * 60 < now - minute < 8 * 60:
+                save(recorder, MinuteLevel("press-1", minute, mean, mean + 9.0 + 4.0 * math.sin(minute)))
+    recorder.close()
 
 
 def draw_plan(made: Made) -> None:
