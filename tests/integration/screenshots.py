@@ -91,7 +91,7 @@ def made_site(folder: Path, address: BrokerAddress) -> Iterator[Made]:
 
 
 def remember_levels(path: Path) -> None:
-    """Write how loud the press shop was since yesterday: shifts, a break, and an hour without a microphone."""
+    """Write how loud the press shop was since yesterday: shifts, and an hour without a microphone."""
     prepare(path)
     recorder = Recorder(path)
     recorder.open()
