@@ -1,6 +1,6 @@
 """The page of drills: start one, see which run, end them. No script is needed; a start is confirmed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -9,7 +9,7 @@ from ulid import ULID
 from tocsin_hub.i18n import Catalogue
 from tocsin_hub.incidents.model import Drill
 from tocsin_hub.pages import reader_texts
-from tocsin_hub.people import access
+from tocsin_hub.people import access, audit
 from tocsin_hub.people.access import page_for, viewer
 from tocsin_hub.people.model import Person, Role
 from tocsin_hub.services import services
@@ -74,9 +74,11 @@ def start() -> ResponseReturnValue:
     now_us = hub.clock()
     note = wanted.note.encode("utf-8", "backslashreplace").decode()
     ends_us = now_us + int(wanted.minutes) * 60_000_000
+    key = str(ULID())
     hub.desk.start_drill(
-        Drill(str(ULID()), zones, person.id, note, now_us, ends_us, wanted.sound), sorted(zones or _zones())
+        Drill(key, zones, person.id, note, now_us, ends_us, wanted.sound), sorted(zones or _zones())
     )
+    audit.record("drill.started", key, f"{wanted.minutes} min; {', '.join(sorted(zones)) or 'all zones'}")
     return redirect(url_for("drill.show"))
 
 
@@ -87,6 +89,7 @@ def end(key: str) -> ResponseReturnValue:
     known = services().incidents.drill(key) if key.isalnum() and len(key) == 26 else None
     if known is not None and _commands(known):
         services().desk.end_drill(key)
+        audit.record("drill.ended", key)
     return redirect(url_for("drill.show"))
 
 
@@ -99,7 +102,7 @@ def drills_running() -> str:
         hub = services()
         now_us = hub.clock()
         running = [one for one in hub.incidents.drills() if one.started_us <= now_us < one.ends_us]
-        return " ".join(_words(one, reader_texts()) for one in running if _sees(person, one))
+        return " ".join(_words(_seen(person, one), reader_texts()) for one in running if _sees(person, one))
     except UnavailableError:  # the page that says so must not fail for it
         return ""
 
@@ -125,7 +128,8 @@ def _error(wanted: Wanted) -> str:
 def _page(wanted: Wanted, error: str) -> str:
     hub, texts = services(), reader_texts()
     now_us = hub.clock()
-    rows = [_row(one, texts, now_us) for one in hub.incidents.drills() if _sees(viewer(), one)]
+    known = [one for one in hub.incidents.drills() if _sees(viewer(), one)]
+    rows = [_row(_seen(viewer(), one), texts, now_us, mine=_commands(one)) for one in known]
     return render_template(
         "drill.html",
         wanted=wanted,
@@ -138,7 +142,7 @@ def _page(wanted: Wanted, error: str) -> str:
     )
 
 
-def _row(one: Drill, texts: Catalogue, now_us: int) -> DrillRow:
+def _row(one: Drill, texts: Catalogue, now_us: int, *, mine: bool) -> DrillRow:
     span = (f"{from_us(one.started_us):%Y-%m-%d %H:%M}", f"{from_us(one.ends_us):%H:%M}")
     return DrillRow(
         id=one.id,
@@ -148,7 +152,7 @@ def _row(one: Drill, texts: Catalogue, now_us: int) -> DrillRow:
         ends=iso(one.ends_us) or "",
         span_utc=texts.t("format.utc", time="–".join(span)),
         active=one.started_us <= now_us < one.ends_us,
-        mine=_commands(one),
+        mine=mine,
     )
 
 
@@ -160,6 +164,11 @@ def _zones() -> frozenset[str]:
 
 def _sees(person: Person, one: Drill) -> bool:
     return not one.zones or any(person.sees(zone) for zone in one.zones)
+
+
+def _seen(person: Person, one: Drill) -> Drill:
+    """The drill without zones that are not for this person's eyes."""
+    return replace(one, zones=one.zones & person.zones) if person.zones and one.zones else one
 
 
 def _commands(one: Drill) -> bool:

@@ -14,6 +14,7 @@ from tocsin_hub.i18n import Catalogue
 from tocsin_hub.incidents.model import Answer, Incident, LogLine, Remark, Step
 from tocsin_hub.incidents.told import ToldLine, told_of
 from tocsin_hub.pages import reader_texts
+from tocsin_hub.people import audit
 from tocsin_hub.people.access import page_for, viewer
 from tocsin_hub.people.model import Role
 from tocsin_hub.services import Services, services
@@ -175,6 +176,7 @@ def acknowledge(key: str) -> ResponseReturnValue:
     """Note that the person knows of it."""
     _seen(key)
     services().desk.acknowledge(key, viewer().id)
+    audit.record("incident.acknowledged", key)
     return redirect(url_for("incident.show", key=key))
 
 

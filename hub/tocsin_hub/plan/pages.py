@@ -6,7 +6,7 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
-from tocsin_hub.people import access
+from tocsin_hub.people import access, audit
 from tocsin_hub.people.access import page_for, viewer
 from tocsin_hub.people.guard import takes_body
 from tocsin_hub.people.model import Role
@@ -74,6 +74,7 @@ def draw() -> ResponseReturnValue:
     if errors:
         return _editor(fields=fields, errors=errors), 400
     hub.writer.call(lambda recorder: keeping.save_rooms(recorder, tuple(shapes)))
+    audit.record("plan.drawn", "rooms", str(len(shapes)))
     return redirect(url_for("plan.edit", saved=1))
 
 
@@ -116,6 +117,7 @@ def _folder() -> keeping.PictureFolder:
 def _use(kept: Picture | None) -> ResponseReturnValue:
     services().writer.call(lambda recorder: keeping.save_picture(recorder, kept))
     _folder().forget_others(kept)
+    audit.record("plan.picture", kept.sha256 if kept else "")
     return redirect(url_for("plan.edit", saved=1))
 
 
