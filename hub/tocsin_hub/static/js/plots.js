@@ -95,7 +95,7 @@ function show(area, data, series, { integers = false, unit = String }) {
     series: [{ label: t("plot.time"), value: (_, second) => (second ? formatFull(second * 1000) : "–") }, ...series.map((one) => ({ ...one, value: (_, value) => (value === null ? "–" : unit(value)) }))],
     axes: [
       { ...axis, space: 96, values: (_, ticks) => ticks.map((second) => times.format(second * 1000)) },
-      { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => (integers && !Number.isInteger(tick) ? "" : unit(tick))) },
+      { ...axis, size: integers ? 44 : 84, values: (_, ticks) => ticks.map((tick) => (integers && !Number.isInteger(tick) ? "" : unit(tick))) },
     ],
     scales: integers ? { y: { range: (_, _low, high) => [0, Math.max(1, high * 1.1)] } } : {},
     legend: { live: false },
