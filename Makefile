@@ -7,7 +7,7 @@ ARGS ?=
 OLD := .venv-tflite
 SECONDS ?= 3600
 
-.PHONY: demo dev check test soak lint format packages clean
+.PHONY: demo dev check test soak screenshots lint format packages clean
 
 demo: $(VENV)/.demo  ## an alarm, from sound to screen; ARGS="--help" shows the choices
 	$(BIN)/tocsin demo $(ARGS)
@@ -30,6 +30,9 @@ test: packages $(VENV)/.dev $(OLD)/.ready  ## everything, with real broker, brow
 
 soak: packages $(VENV)/.dev  ## SECONDS of a site that runs: nothing lost, nothing leaked, no growth
 	TOCSIN_SOAK_SECONDS=$(SECONDS) $(BIN)/pytest -q -s tests/integration/test_soak.py --timeout 0
+
+screenshots: packages $(VENV)/.dev  ## pictures of every page from a made site, into docs/screens
+	$(BIN)/python -m tests.integration.screenshots docs/screens
 
 format: $(VENV)/.dev  ## lay the code out
 	$(BIN)/ruff check --fix .

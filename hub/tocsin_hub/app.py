@@ -15,12 +15,15 @@ from werkzeug.routing import RequestRedirect
 from tocsin_hub.alerts.pages import pages
 from tocsin_hub.api import SPEC, api, problem
 from tocsin_hub.auth import auth, secret_key
+from tocsin_hub.drill import drill, drills_running
+from tocsin_hub.incidents.pages import incident_pages
 from tocsin_hub.metrics import EXTENSION as METRICS
 from tocsin_hub.metrics import Metrics, metrics
 from tocsin_hub.people.entrance import entrance
 from tocsin_hub.people.guard import watch
 from tocsin_hub.people.limits import limiter, seconds_to_wait
 from tocsin_hub.people.pages import people
+from tocsin_hub.plan.pages import may_edit, plan
 from tocsin_hub.services import EXTENSION, Services, services
 from tocsin_hub.settings import HubSettings
 from tocsin_shared.errors import SettingsError, UnavailableError
@@ -54,7 +57,7 @@ def create_app(hub: Services) -> Flask:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
     app.extensions[EXTENSION] = hub
     app.extensions[METRICS] = Metrics(hub)
-    for blueprint in (api, auth, entrance, pages, people, metrics):
+    for blueprint in (api, auth, entrance, pages, people, plan, drill, incident_pages, metrics):
         app.register_blueprint(blueprint)
     _let_company_in(app, hub.settings)
     SPEC.register(app)
@@ -62,6 +65,8 @@ def create_app(hub: Services) -> Flask:
     watch(app)
     app.add_url_rule("/healthz", view_func=healthz)
     app.add_template_global(csp_nonce)
+    app.add_template_global(may_edit)
+    app.add_template_global(drills_running)
     app.after_request(_with_headers)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(UnavailableError, _unavailable)

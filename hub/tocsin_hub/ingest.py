@@ -16,6 +16,8 @@ from tocsin_hub import rooms as rules
 from tocsin_hub.incidents import keeping
 from tocsin_hub.incidents.model import Incident
 from tocsin_hub.incidents.rules import Limits
+from tocsin_hub.levels import keeping as levels
+from tocsin_hub.levels.rules import LevelMinutes
 from tocsin_hub.recorder import KEPT_PAYLOAD_BYTES, Fate, Quarantined, Recorder
 from tocsin_hub.rooms import NodeRecord, Rooms
 from tocsin_hub.store import StoredEvent
@@ -92,6 +94,7 @@ class Ingest:
         self._limits = limits
         self._on_incident = on_incident
         self._saved_us: dict[str, int] = {}
+        self._levels = LevelMinutes()
         self.stored = stored
         """Detections in the database."""
         self.quarantined = quarantined
@@ -136,7 +139,7 @@ class Ingest:
             case "hb" if not topic.rest:
                 heartbeat = codec.decode(payload, Heartbeat)
                 _check_node(topic, heartbeat.node)
-                return self._node(topic.node, now_us, lambda record: rules.beat(record, heartbeat), retained)
+                return self._beat(heartbeat, retained, now_us)
             case "conn" | "troubles" if not topic.rest:
                 return self._retained(topic, payload, retained, now_us)
             case "state" if not topic.rest:
@@ -145,6 +148,11 @@ class Ingest:
         raise DecodeError(
             f"topic {node_topic(topic.node, topic.kind, topic.rest)!r} is not one that a node sends"
         )
+
+    def _beat(self, heartbeat: Heartbeat, retained: bool, now_us: int) -> list[Work]:
+        works = self._node(heartbeat.node, now_us, lambda record: rules.beat(record, heartbeat), retained)
+        line = self._levels.take(heartbeat.node, heartbeat.level_dbfs, now_us)
+        return works if line is None else [*works, levels.saving(line)]
 
     def _retained(self, topic: NodeTopic, payload: bytes, retained: bool, now_us: int) -> list[Work]:
         if not payload:

@@ -133,10 +133,17 @@ class Live:
             elif isinstance(item, Incident):
                 self._emit("incident", self._incident_json(item), item.zone or None)
             else:
-                self._emit("event", event_json(item, self._rooms.get(item.node)), item.zone)
+                incident = self._incident_of(item.id)
+                self._emit("event", event_json(item, self._rooms.get(item.node), incident), item.zone)
             if self._overflowed.is_set() and self._queue.empty():
                 self._overflowed.clear()
                 self._emit("hello", self._hello(), None)
+
+    def _incident_of(self, event: str) -> str | None:
+        if self._incidents is not None:
+            with suppress(UnavailableError):  # shown for itself, as if no incident told of it
+                return self._incidents.ids_of([event]).get(event)
+        return None
 
     def _incident_json(self, incident: Incident) -> dict[str, Any]:
         if self._incidents is not None:

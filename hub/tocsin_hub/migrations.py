@@ -270,6 +270,28 @@ def m020_zones(db: Database) -> None:
     db.execute("CREATE INDEX idx_audit_action ON audit (action, id)")
 
 
+@MIGRATIONS()
+def m021_plan(db: Database) -> None:
+    """The floor plan: its picture, of which there is at most one, and where each room lies."""
+    db.execute(
+        "CREATE TABLE plan_picture (id INTEGER PRIMARY KEY CHECK (id = 1), sha256 TEXT NOT NULL, "
+        "kind TEXT NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL) STRICT"
+    )
+    db.execute("CREATE TABLE plan_rooms (node TEXT PRIMARY KEY, corners TEXT NOT NULL) STRICT, WITHOUT ROWID")
+
+
+@MIGRATIONS()
+def m022_levels(db: Database) -> None:
+    """How loud each room was, minute by minute."""
+    db.execute(
+        "CREATE TABLE levels (node TEXT NOT NULL, minute INTEGER NOT NULL, mean_dbfs REAL NOT NULL, "
+        "loudest_dbfs REAL NOT NULL, PRIMARY KEY (node, minute)) STRICT, WITHOUT ROWID"
+    )
+    # Few among many: without these the history would look through everything to find them.
+    db.execute("CREATE INDEX idx_events_test ON events (onset_us, id) WHERE test = 1")
+    db.execute("CREATE INDEX idx_incidents_drill ON incidents (id) WHERE drill = 1")
+
+
 _EVENT_COLUMNS_THAT_MUST_BE = (
     "node",
     "zone",

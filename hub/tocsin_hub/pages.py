@@ -4,21 +4,24 @@ The page "Now" is an empty frame that its scripts fill from the API. "History" i
 row, so that it can be read without scripts; its scripts fetch further pages of it and take the rows.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, g, render_template, request, url_for
 
-from tocsin_hub import i18n
+from tocsin_hub import export, i18n, theme
+from tocsin_hub.filters import Filters, read_filters
 from tocsin_hub.i18n import Catalogue
+from tocsin_hub.navigation import offered, signed_in
 from tocsin_hub.people.access import login_required, viewer
+from tocsin_hub.plan.pages import seen_plan
 from tocsin_hub.rooms import NodeRecord
 from tocsin_hub.services import services
-from tocsin_hub.store import HistoryFilter, HistoryPage, Store, StoredEvent
+from tocsin_hub.store import MAX_PAGE, HistoryPage, Occasion, Store, StoredEvent
 from tocsin_hub.times import from_us, iso
 from tocsin_shared.errors import BadInputError, UnavailableError
-from tocsin_shared.events import Clock
+from tocsin_shared.events import Certainty, Clock
 from tocsin_shared.labels import SEVERITIES, Severity, severity_of
 
 pages = Blueprint("pages", __name__)
@@ -53,36 +56,11 @@ class Row:
     test: bool
 
 
-@dataclass(frozen=True)
-class Filters:
-    """What the reader of the history wants to see; empty means all."""
-
-    node: str = ""
-    label: str = ""
-    severity: str = ""
-
-    @property
-    def any(self) -> bool:
-        """Whether anything is filtered at all."""
-        return bool(self.node or self.label or self.severity)
-
-    @property
-    def query(self) -> dict[str, str]:
-        """The filters that are set, for an address."""
-        chosen = {"node": self.node, "label": self.label, "severity": self.severity}
-        return {name: value for name, value in chosen.items() if value}
-
-    def for_store(self) -> HistoryFilter:
-        """The same, as the store wants it."""
-        severity = Severity(self.severity) if self.severity else None
-        return HistoryFilter(self.node or None, self.label or None, severity)
-
-
 @pages.get("/")
 @login_required
 def dashboard() -> str:
     """What sounds now, what was heard of late, and every room."""
-    return render_template("dashboard.html")
+    return render_template("dashboard.html", plan=seen_plan())
 
 
 @pages.get("/history")
@@ -92,7 +70,7 @@ def history() -> str:
     hub = services()
     zones = viewer().zones
     records = {record.node: record for record in hub.rooms.all() if viewer().sees(record.zone)}
-    filters = _filters()
+    filters = read_filters(request.args)
     page = _page(hub.store, filters, zones)
     older = _address("pages.history", {**filters.query, "before": page.next}) if page.next else ""
     return render_template(
@@ -100,8 +78,27 @@ def history() -> str:
         events=[_row(event, records.get(event.node), _catalogue()) for event in page.events],
         older=older,
         filters=filters,
+        export=_address("pages.history_csv", filters.query),
         **_choices(records.values(), filters, _catalogue()),
     )
+
+
+@pages.get("/history.csv")
+@login_required
+def history_csv() -> Response:
+    """The history with its filters as a file for a spreadsheet, newest first."""
+    hub, texts, only = services(), _catalogue(), read_filters(request.args).for_store()
+    zones = viewer().zones
+    rooms = {record.node: record.room for record in hub.rooms.all()}
+    parts = export.lines(
+        lambda cursor: hub.store.events_before(cursor, MAX_PAGE, only, zones),
+        lambda node: rooms.get(node, node),
+        texts,
+    )
+    answer = Response(parts, mimetype="text/csv")
+    day = f"{from_us(hub.clock()):%Y-%m-%d}"
+    answer.headers["Content-Disposition"] = f'attachment; filename="tocsin-{day}.csv"'
+    return answer
 
 
 @pages.get("/signed-out")
@@ -124,12 +121,6 @@ def _page(store: Store, filters: Filters, zones: frozenset[str]) -> HistoryPage:
         return store.events_before(None, PAGE_ROWS, filters.for_store(), zones)
 
 
-def _filters() -> Filters:
-    wanted = request.args.get("severity", "")
-    severity = wanted if wanted in set(Severity) else ""
-    return Filters(request.args.get("node", "")[:64], request.args.get("label", "")[:64], severity)
-
-
 def _row(event: StoredEvent, record: NodeRecord | None, texts: Catalogue) -> Row:
     severity = event.severity
     return Row(
@@ -141,13 +132,18 @@ def _row(event: StoredEvent, record: NodeRecord | None, texts: Catalogue) -> Row
         zone=event.zone,
         onset=iso(event.onset_us) or "",
         onset_utc=f"{from_us(event.onset_us):%Y-%m-%d %H:%M:%S}",
-        score=texts.percent(event.score),
+        score=_score(event, texts),
         duration=_duration(event, record, texts),
         level=texts.dbfs(event.level_dbfs),
         lateness=_lateness(event, texts),
         unsynced=event.clock is Clock.UNSYNCED,
         test=event.test,
     )
+
+
+def _score(event: StoredEvent, texts: Catalogue) -> str:
+    """The network's score, unless it is not what the detection rests on."""
+    return texts.t("history.by_rhythm") if event.certainty is Certainty.RHYTHM else texts.percent(event.score)
 
 
 def _duration(event: StoredEvent, record: NodeRecord | None, texts: Catalogue) -> str:
@@ -171,10 +167,13 @@ def _choices(records: Collection[NodeRecord], filters: Filters, texts: Catalogue
     labels.add(filters.label)
     sounds = {label: texts.named("label", label) for label in labels if _is_reported(label)}
     severities = [s for s in Severity if s is not Severity.NONE or filters.severity == s]
+    zones = {record.zone: record.zone for record in records} | {filters.zone: filters.zone}
     return {
+        "zones": _offered(zones),
         "rooms": _offered(rooms),
         "sounds": _offered(sounds),
         "severities": [(str(severity), texts.named("severity", severity)) for severity in severities],
+        "occasions": [(str(occasion), texts.named("history", occasion)) for occasion in Occasion],
     }
 
 
@@ -198,11 +197,18 @@ def _catalogue() -> Catalogue:
     return i18n.catalogue(_language())
 
 
-def _in_language(code: str) -> str:
-    """Address of this very page in another language."""
-    if request.endpoint is None or not request.endpoint.startswith("pages."):
-        return url_for("pages.signed_out", lang=code)
-    return _address(request.endpoint, {**request.args.to_dict(), "lang": code})
+def reader_texts() -> Catalogue:
+    """The texts in the language of whoever asks, for the pages of other modules."""
+    return _catalogue()
+
+
+def _with_query(name: str, value: str) -> str:
+    """Address of this very page with ``name`` in its query, such as another language or theme."""
+    if request.endpoint in {None, "auth.login"} or request.method != "GET":
+        # What was sent, or may be used once only, is not asked for again.
+        home = url_for("pages.dashboard" if signed_in() else "pages.signed_out")
+        return f"{home}?{urlencode({name: value})}"
+    return f"{request.script_root}{request.path}?{urlencode({**request.args.to_dict(), name: value})}"
 
 
 def _address(endpoint: str, query: dict[str, str]) -> str:
@@ -211,14 +217,18 @@ def _address(endpoint: str, query: dict[str, str]) -> str:
 
 
 @pages.app_context_processor
-def _template_values() -> dict[str, str | dict[str, str] | Callable[..., str]]:
+def _template_values() -> dict[str, object]:
     texts = _catalogue()
     return {
         "t": texts.t,
         "lang": texts.language,
         "texts": dict(texts.texts),
         "languages": i18n.LANGUAGES,
-        "in_language": _in_language,
+        "theme": theme.chosen(),
+        "themes": theme.THEMES,
+        "with_query": _with_query,
+        "navigation": offered,
+        "signed_in": signed_in,
     }
 
 
@@ -237,4 +247,4 @@ def _remember_language(response: Response) -> Response:
     if response.mimetype == "text/html":
         response.headers.setdefault("Content-Language", _language())
         response.vary.update(("Accept-Language", "Cookie"))
-    return response
+    return theme.remember(response)

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,15 @@ class HistoryPage:
     next: str | None
 
 
+class Occasion(StrEnum):
+    """On what occasion something was heard."""
+
+    REAL = "real"
+    """Neither a test nor a drill."""
+    TEST = "tests"
+    DRILL = "drills"
+
+
 @dataclass(frozen=True)
 class HistoryFilter:
     """Which events of the past are asked for; ``None`` asks for all."""
@@ -107,10 +117,24 @@ class HistoryFilter:
     node: str | None = None
     label: str | None = None
     severity: Severity | None = None
+    zone: str | None = None
+    since_us: int | None = None
+    """The earliest onset."""
+    until_us: int | None = None
+    """Onsets are before this."""
+    occasion: Occasion | None = None
 
 
 EVENT_COLUMNS = tuple(field.name for field in fields(StoredEvent))
 _SELECT_EVENTS = f"SELECT {', '.join(EVENT_COLUMNS)} FROM events"  # noqa: S608 - names of our own fields
+_IN_DRILLS = (
+    "(SELECT l.event FROM incidents AS i JOIN incident_events AS l ON l.incident = i.id WHERE i.drill = 1)"
+)
+_OCCASIONS = {
+    Occasion.REAL: ("test = 0", f"id NOT IN {_IN_DRILLS}"),
+    Occasion.TEST: ("test = 1",),
+    Occasion.DRILL: (f"id IN {_IN_DRILLS}",),
+}
 _BAD_CURSOR = "the cursor is not one that this hub gave out"
 _TOP = msgspec.json.Decoder(tuple[ScoredLabel, ...])
 
@@ -268,10 +292,17 @@ class Store:
 def _conditions(only: HistoryFilter) -> tuple[list[str], list[Any]]:
     conditions: list[str] = []
     parameters: list[Any] = []
-    for column, value in (("node", only.node), ("label", only.label)):
+    for condition, value in (
+        ("node = ?", only.node),
+        ("label = ?", only.label),
+        ("zone = ?", only.zone),
+        ("onset_us >= ?", only.since_us),
+        ("onset_us < ?", only.until_us),
+    ):
         if value is not None:
-            conditions.append(f"{column} = ?")
+            conditions.append(condition)
             parameters.append(value)
+    conditions += _OCCASIONS[only.occasion] if only.occasion else ()
     if only.severity is not None:
         # A label that is not listed has the severity of unknown labels, so that one is asked by exclusion.
         unlisted = only.severity is severity_of("")

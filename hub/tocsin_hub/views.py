@@ -12,8 +12,8 @@ from tocsin_hub.times import iso, to_us
 Json = dict[str, Any]
 
 
-def event_json(event: StoredEvent, record: NodeRecord | None) -> Json:
-    """``event`` for a dashboard; ``record`` is what is known about its node."""
+def event_json(event: StoredEvent, record: NodeRecord | None, incident: str | None = None) -> Json:
+    """``event`` for a dashboard; ``record`` tells of its node, ``incident`` is what it belongs to."""
     return {
         "id": event.id,
         "node": event.node,
@@ -39,6 +39,7 @@ def event_json(event: StoredEvent, record: NodeRecord | None) -> Json:
         "seq": event.seq,
         "received": iso(event.received_us),
         "committed": iso(event.committed_us),
+        "incident": incident,
         "change": event.change,
     }
 

@@ -14,6 +14,7 @@ from tocsin_shared.events import Clock, Message, Presence
 from tocsin_shared.topics import node_topic
 
 EVENT_KEYS = {
+    "incident",
     "id", "node", "zone", "room", "label", "severity", "score", "top", "level_dbfs", "ambient_dbfs", "onset",
     "offset", "phase", "rhythm", "late", "active", "bundle", "clock", "boot", "seq", "received", "committed",
     "change", "test", "certainty",

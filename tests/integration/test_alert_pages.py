@@ -6,7 +6,7 @@ import pytest
 from selenium.webdriver import Chrome, Keys
 
 from tests.integration.browser import DESKTOP, PHONE, chromium, complaints, emulate, show_as
-from tests.integration.test_dashboard import SMALL_TARGETS, Place, _close_pipe, _violations
+from tests.integration.place import SMALL_TARGETS, Place, close_pipe, violations
 from tocsin_hub.demo.broker import broker, free_port
 from tocsin_hub.demo.site import Site
 from tocsin_hub.i18n import catalogue
@@ -39,7 +39,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         finally:
             driver.get("about:blank")
             site.stop()
-            _close_pipe(site.process("hub"))
+            close_pipe(site.process("hub"))
 
 
 def show(place: Place, path: str, language: str, size: tuple[int, int], *, dark: bool = False) -> Chrome:
@@ -54,7 +54,7 @@ def test_axe_finds_nothing_and_nothing_is_too_small_or_too_wide(place: Place, pa
     for language, size, dark in (("ko", PHONE, False), ("en", DESKTOP, True)):
         driver = show(place, path, language, size, dark=dark)
         driver.execute_script("document.querySelectorAll('details').forEach(d => { d.open = true })")
-        assert _violations(driver) == [], (size, dark)
+        assert violations(driver) == [], (size, dark)
         assert driver.execute_script(SMALL_TARGETS) == [], size
         assert driver.execute_script(TOO_WIDE) <= 0, size
     assert complaints(place.driver) == []
@@ -78,7 +78,7 @@ def test_a_policy_is_tried_and_saved_with_the_keyboard_alone(place: Place, langu
     place.one("button[value=try]").send_keys(Keys.ENTER)
     place.wait(lambda: place.all("#tested table"), "what would happen")
     assert texts.t("policy_channel.actuator") in place.text("#tested")
-    assert _violations(driver) == []
+    assert violations(driver) == []
     place.one("button[value=save]").send_keys(Keys.ENTER)
     place.wait(lambda: texts.t("policy_done.saved") in place.text("[role=status]"), "it is saved")
     assert f"Night {language}" in place.text(".policies h2")

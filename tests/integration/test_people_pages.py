@@ -10,7 +10,7 @@ from selenium.webdriver.common.by import By
 from tests.hub.parts import wait_until
 from tests.hub.processes import HubProcess, hub_process
 from tests.integration.browser import DESKTOP, PHONE, chromium, complaints, show_as
-from tests.integration.test_dashboard import AXE, AXE_RULES, SMALL_TARGETS
+from tests.integration.place import AXE, AXE_RULES, SMALL_TARGETS
 from tocsin_hub.i18n import catalogue
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]

@@ -5,6 +5,7 @@ from tocsin_hub.api.events import events as _events
 from tocsin_hub.api.incidents import incidents as _incidents
 from tocsin_hub.api.parts import SPEC, api, problem
 from tocsin_hub.api.people import people as _people
+from tocsin_hub.api.plots import plots as _plots
 
 __all__ = ["SPEC", "api", "problem"]
 
@@ -12,3 +13,4 @@ api.register_blueprint(_events)
 api.register_blueprint(_incidents)
 api.register_blueprint(_people)
 api.register_blueprint(_alerts)
+api.register_blueprint(_plots)

@@ -1,15 +1,16 @@
 """Rooms and events over HTTP."""
 
 import re
+from collections.abc import Sequence
 
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from tocsin_hub.api.parts import who
 from tocsin_hub.services import services
-from tocsin_hub.store import MAX_PAGE, HistoryFilter
+from tocsin_hub.store import MAX_PAGE, HistoryFilter, StoredEvent
 from tocsin_hub.times import iso
-from tocsin_hub.views import event_json, room_json
+from tocsin_hub.views import Json, event_json, room_json
 from tocsin_shared.errors import BadInputError
 from tocsin_shared.events import NODE_ID_PATTERN
 from tocsin_shared.labels import LABEL_PATTERN, Severity
@@ -40,7 +41,7 @@ def _changes() -> ResponseReturnValue:
     hub = services()
     limit = _number("limit", MAX_PAGE, 1, MAX_PAGE)
     page = hub.store.events_after(_number("after", 0, 0, _LARGEST), limit, who().zones)
-    shown = [event_json(event, hub.rooms.get(event.node)) for event in page.events]
+    shown = _events_json(page.events)
     return jsonify(events=shown, next=page.next, more=page.more)
 
 
@@ -57,8 +58,14 @@ def _history() -> ResponseReturnValue:
         page = hub.store.events_before(request.args.get("before") or None, limit, only, who().zones)
     except BadInputError as error:
         raise BadInputError(f"before: {error}") from error
-    shown = [event_json(event, hub.rooms.get(event.node)) for event in page.events]
+    shown = _events_json(page.events)
     return jsonify(events=shown, next=page.next)
+
+
+def _events_json(events: Sequence[StoredEvent]) -> list[Json]:
+    hub = services()
+    incidents = hub.incidents.ids_of(event.id for event in events)
+    return [event_json(event, hub.rooms.get(event.node), incidents.get(event.id)) for event in events]
 
 
 def _allow(*names: str) -> None:

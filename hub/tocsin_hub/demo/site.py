@@ -46,11 +46,13 @@ path = {outbox}
 class Site:
     """Starts and stops the processes; each writes its log into ``folder``."""
 
-    def __init__(self, folder: Path, broker: BrokerAddress, web_port: int) -> None:
+    def __init__(self, folder: Path, broker: BrokerAddress, web_port: int, more: str = "") -> None:
+        """``more`` are further lines of the hub's settings."""
         self.folder = folder
         self.address = f"http://127.0.0.1:{web_port}"
         self._broker = broker
         self._web_port = web_port
+        self._more = more
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def start_hub(self) -> None:
@@ -61,7 +63,7 @@ class Site:
         """
         config = self._write(
             "hub.toml",
-            _HUB,
+            _HUB + self._more,
             folder=str(self.folder / "hub"),
             port=self._web_port,
             store=str(self.folder / "hub" / "hub.sqlite"),

@@ -176,6 +176,15 @@ class Incidents:
         rows = self._rows("SELECT incident FROM incident_events WHERE event = ?", (event,))
         return self.get(rows[0][0], zones) if rows else None
 
+    def ids_of(self, events: Iterable[str]) -> dict[str, str]:
+        """Ids of the incidents that hold these events, by the ids of the events."""
+        found: dict[str, str] = {}
+        for ids in _portions(events):
+            marks = ", ".join("?" * len(ids))
+            sql = f"SELECT event, incident FROM incident_events WHERE event IN ({marks})"  # noqa: S608
+            found |= dict(self._rows(sql, ids))
+        return found
+
     def answers(self, incidents: Iterable[str]) -> dict[str, tuple[GivenAnswer, ...]]:
         """What each person said last, by incident, in the order in which they did."""
         found: dict[str, dict[str, GivenAnswer]] = {}

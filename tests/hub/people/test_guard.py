@@ -97,7 +97,7 @@ def test_large_bodies_are_taken_only_where_they_are_meant(echo: Hub) -> None:
 
 
 def test_an_error_of_our_own_tells_nothing_about_the_hub(hub: Hub) -> None:
-    def broken() -> None:
+    def broken() -> str:
         raise RuntimeError("the secret of /var/lib/tocsin")
 
     hub.app.add_url_rule("/api/v1/broken", "api.broken", broken)

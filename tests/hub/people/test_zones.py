@@ -168,8 +168,8 @@ def test_whoever_is_not_logged_in_gets_nothing(facility: Hub) -> None:
 
 
 DOCUMENTS = {"/api/v1/docs", "/manifest", "/sw.js", "/api/v1/receipts", "/metrics"}
-"""What tells about the hub in general, receipts, which bring their own right, and figures, which ``[metrics]``
-opens to programs on the hub's machine."""
+"""What tells about the hub in general, receipts, which bring their own right, and figures, which
+``[metrics]`` opens to programs on the hub's machine."""
 
 
 def test_a_cursor_passes_over_what_happened_elsewhere(facility: Hub) -> None:

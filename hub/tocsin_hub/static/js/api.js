@@ -8,10 +8,19 @@ export class SignedOut extends Error {}
 
 /** Asks for `path` and returns its JSON; throws when there is no good answer in time. */
 export async function ask(path, query = {}) {
-  const address = `${BASE}/${path}?${new URLSearchParams(query)}`;
-  const headers = { Accept: "application/json" };
-  const answer = await fetch(address, { headers, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
-  if (answer.status === 401 || answer.status === 403) throw new SignedOut();
+  return answerOf(`${path}?${new URLSearchParams(query)}`, { headers: { Accept: "application/json" } });
+}
+
+/** Tells the hub `body` at `path`, and returns its JSON; throws when there is no good answer in time. */
+export async function tell(path, body = {}) {
+  const headers = { Accept: "application/json", "Content-Type": "application/json" };
+  return answerOf(path, { method: "POST", headers, body: JSON.stringify(body) });
+}
+
+async function answerOf(path, options) {
+  const limits = { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) };
+  const answer = await fetch(`${BASE}/${path}`, { ...options, ...limits });
+  if (answer.status === 401) throw new SignedOut();
   if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
   return answer.json();
 }

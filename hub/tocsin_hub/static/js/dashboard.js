@@ -1,71 +1,50 @@
-// The page "Now": what sounds, what was heard of late, and every room.
+// The page "Now": what sounds, who hears nothing, what was heard of late, and every room.
 
-import { now } from "./clock.js";
-import { Detections } from "./detections.js";
 import { setText } from "./dom.js";
 import { t } from "./i18n.js";
-import { Jump } from "./jump.js";
-import { Link } from "./link.js";
-import { Live } from "./live.js";
-import { Now } from "./now.js";
+import { Plan } from "./plan.js";
 import { Recent } from "./recent.js";
 import { Rooms } from "./rooms.js";
+import { Troubles } from "./troubles.js";
+import { Watch } from "./watch.js";
 
 const byId = (id) => document.getElementById(id);
-const detections = new Detections();
-const link = new Link(byId("link"), byId("link-note"));
-const jump = new Jump(byId("jump"), byId("alarms"));
-const sounding = new Now(byId("alarms"), byId("others"), refresh);
 const recent = new Recent(byId("recent"), byId("recent-none"));
 const rooms = new Rooms(byId("rooms"), byId("rooms-summary"));
+const troubles = new Troubles(byId("troubled"), byId("deaf"), byId("troubles"));
+const plan = new Plan(byId("plan"), (node) => rooms.open(node));
 let loaded = false;
 
-function refresh() {
+const watch = new Watch({
+  rooms(list, whole) {
+    rooms.take(list, whole);
+    loaded = true;
+  },
+  events: () => recent.show(watch.detections.newestFirst()),
+  reset: () => recent.show([]),
+  mode: (mode) => mode === "live" && recent.show(watch.detections.newestFirst()),
+  refresh,
+});
+
+function refresh({ detections, incidents, link, now }) {
   const active = detections.active().filter((event) => !event.test);
   rooms.refresh(active, link.live);
-  sounding.refresh((node) => rooms.of(node));
-  const alarms = active.filter((event) => event.severity === "alarm");
-  link.showAlarms(alarms.length);
-  jump.take(alarms);
+  plan.refresh(rooms.all, active, link.live);
+  troubles.refresh(rooms.all, incidents.newestFirst());
   byId("rooms-none").hidden = !loaded || rooms.size > 0;
-  byId("dismiss-all").hidden = sounding.over < 2;
-  showQuiet();
+  byId("dismiss-all").hidden = now.over < 2;
+  showQuiet(link, now.size);
 }
 
 /** Says in words why nothing stands under "Sounding now": quiet, deaf and out of date are not the same. */
-function showQuiet() {
+function showQuiet(link, cards) {
   const quiet = byId("now-quiet");
-  quiet.hidden = sounding.size > 0;
-  quiet.dataset.calm = String(link.live && rooms.listening > 0);
+  quiet.hidden = cards > 0;
+  const deaf = rooms.listening < rooms.size;
+  quiet.dataset.calm = String(link.live && rooms.listening > 0 && !deaf);
   if (!link.live) setText(quiet, t(link.mode === "connecting" ? "now.loading" : "now.unknown"));
   else setText(quiet, t(rooms.listening > 0 ? "now.quiet" : "now.nobody_listens"));
 }
 
-const live = new Live({
-  rooms(list, whole) {
-    rooms.take(list, whole);
-    loaded = true;
-    refresh();
-  },
-  events(events, how) {
-    const news = detections.merge(events);
-    if (news.length === 0) return;
-    sounding.take(news, how);
-    recent.show(detections.newestFirst());
-    refresh();
-  },
-  reset() {
-    detections.clear();
-    sounding.clear();
-    recent.show([]);
-  },
-  mode(mode, since) {
-    link.enter(mode, since);
-    if (mode === "live") recent.show(detections.newestFirst());
-    refresh();
-  },
-});
-
-byId("dismiss-all").addEventListener("click", () => sounding.dismissOver());
-setInterval(refresh, 1000);
-live.start();
+byId("dismiss-all").addEventListener("click", () => watch.now.dismissOver());
+watch.start();

@@ -1,28 +1,12 @@
 // The page "History": the server writes its rows; this adds the viewer's own time zone, older rows
 // without leaving the page, and the alarms that sound meanwhile.
 
-import { Detections } from "./detections.js";
 import { setText } from "./dom.js";
 import { formatFull, t } from "./i18n.js";
-import { Jump } from "./jump.js";
-import { Link } from "./link.js";
-import { Live } from "./live.js";
-import { Now } from "./now.js";
+import { drawPlots } from "./plots.js";
+import { Watch } from "./watch.js";
 
 const byId = (id) => document.getElementById(id);
-const known = new Map();
-const detections = new Detections();
-const link = new Link(byId("link"), byId("link-note"));
-const jump = new Jump(byId("jump"), byId("alarms"));
-const sounding = new Now(byId("alarms"), null, refresh);
-
-function refresh() {
-  sounding.refresh((node) => known.get(node));
-  const alarms = detections.active().filter((event) => event.severity === "alarm");
-  link.showAlarms(alarms.length);
-  jump.take(alarms);
-  byId("now-heading").hidden = sounding.size === 0;
-}
 
 function showLocalTimes(part) {
   for (const time of part.querySelectorAll("time")) setText(time, formatFull(Date.parse(time.dateTime)));
@@ -59,24 +43,19 @@ byId("older")?.addEventListener("click", (click) => {
   loadOlder(click.target);
 });
 
+/** The filters as the plots want them; days begin and end where the reader is. */
+function filtersOfPlots() {
+  const chosen = (name) => byId(`filter-${name}`).value;
+  const midnight = (day, later) => (day ? new Date(`${day}T00:00`).getTime() + later * 86400000 : null);
+  const room = byId("filter-node").selectedOptions[0].textContent;
+  const [since, until] = [midnight(chosen("since"), 0), midnight(chosen("until"), 1)];
+  return { since, until, node: chosen("node"), zone: chosen("zone"), room };
+}
+
+byId("plots").addEventListener("toggle", ({ target }) => {
+  if (target.open) drawPlots(byId("plot-hours"), byId("plot-levels"), filtersOfPlots());
+});
+
+byId("filter-clock").value = Intl.DateTimeFormat().resolvedOptions().timeZone;
 showLocalTimes(document);
-setInterval(refresh, 1000);
-new Live({
-  rooms(list, whole) {
-    if (whole) known.clear();
-    list.forEach((room) => known.set(room.node, room));
-    refresh();
-  },
-  events(events, how) {
-    sounding.take(detections.merge(events), how);
-    refresh();
-  },
-  reset() {
-    detections.clear();
-    sounding.clear();
-  },
-  mode(mode, since) {
-    link.enter(mode, since);
-    refresh();
-  },
-}).start();
+new Watch().start();

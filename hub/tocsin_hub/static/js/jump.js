@@ -19,7 +19,7 @@ export class Jump {
     this.#region = region;
   }
 
-  /** Takes the alarms that sound, newest first. */
+  /** Takes the alarms that sound, newest first, each with `id`, `label` and `room`. */
   take(alarms) {
     this.#alarms = alarms;
     const card = alarms.length ? this.#region.querySelector(`[data-id="${CSS.escape(alarms[0].id)}"]`) : null;
@@ -43,7 +43,7 @@ export class Jump {
     this.#strip.hidden = this.#card === null || this.#inView;
     if (this.#strip.hidden) return;
     const [newest, ...more] = this.#alarms;
-    const words = { sound: named("label", newest.label), room: newest.room || newest.node, count: more.length };
+    const words = { sound: named("label", newest.label), room: newest.room, count: more.length };
     setText(this.#strip.lastElementChild, t(more.length ? "now.jump_more" : "now.jump", words));
   }
 }

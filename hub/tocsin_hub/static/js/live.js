@@ -15,21 +15,22 @@ const RECENT = 50;
 
 /**
  * Tells `listener` what the hub says:
- * `rooms(list, whole)`, where `whole` says that there are no others, `events(list, how)` with `how` one of "loaded" (the first picture),
- * "missed" (fetched after a loss) and "live", `reset()` when the hub has another database,
- * and `mode(name, since)` with the modes connecting, live, reconnecting and stale.
+ * `rooms(list, whole)`, where `whole` says that there are no others, `incidents(list, how)` and `events(list, how)`
+ * with `how` one of "loaded" (the first picture), "missed" (fetched after a loss) and "live", `drills(list)` with the
+ * newest ones, `reset()` when the hub has another database, and `mode(name, since)` with the modes connecting, live,
+ * reconnecting and stale.
  */
 export class Live {
   #listener;
   #socket = null;
   #change = null;
-  #cursor = null;
+  #cursors = null;
   #mode = "connecting";
   #heard = null;
   #round = 0;
   #timer = 0;
   #graceTimer = 0;
-  #batch = { rooms: [], events: [] };
+  #batch = { rooms: [], incidents: [], events: [] };
   #flushTimer = 0;
   #flushedAt = 0;
 
@@ -45,6 +46,7 @@ export class Live {
     });
     this.#socket.on("hello", (hello) => this.#greeted(hello));
     this.#socket.on("event", (event) => this.#pushed("events", event));
+    this.#socket.on("incident", (incident) => this.#pushed("incidents", incident));
     this.#socket.on("room", (room) => this.#pushed("rooms", room));
     this.#socket.on("disconnect", (reason) => this.#disconnected(reason));
     this.#socket.on("connect_error", () => this.#refused());
@@ -55,8 +57,8 @@ export class Live {
   }
 
   #greeted(hello) {
-    if (this.#cursor !== null && hello.change < this.#cursor) {
-      this.#cursor = null;
+    if (this.#cursors !== null && hello.change < Math.max(this.#cursors.events, this.#cursors.incidents)) {
+      this.#cursors = null;
       this.#listener.reset();
     }
     this.#change = hello.change;
@@ -66,7 +68,7 @@ export class Live {
   /** Collects what is pushed: one at a time is shown at once, a flood ten times a second. */
   #pushed(kind, item) {
     // Before the first picture stands, a push would show a part as if it were the whole.
-    if (this.#cursor === null) return;
+    if (this.#cursors === null) return;
     if (this.#mode === "live") this.#heard = now();
     this.#batch[kind].push(item);
     const rest = this.#flushedAt + BATCH_MS - performance.now();
@@ -74,11 +76,13 @@ export class Live {
   }
 
   #flush() {
-    const { rooms, events } = this.#batch;
-    this.#batch = { rooms: [], events: [] };
+    const { rooms, incidents, events } = this.#batch;
+    this.#batch = { rooms: [], incidents: [], events: [] };
     this.#flushTimer = 0;
     this.#flushedAt = performance.now();
     if (rooms.length) this.#listener.rooms(rooms, false);
+    // Incidents first: a sound that one of them tells of is not shown for itself.
+    if (incidents.length) this.#listener.incidents(incidents, "live");
     if (events.length) this.#listener.events(events, "live");
   }
 
@@ -111,31 +115,37 @@ export class Live {
   }
 
   async #fetchAll(outdated) {
-    const { at, rooms } = await ask("rooms");
+    const [{ at, rooms }, { drills }] = await Promise.all([ask("rooms"), ask("drills")]);
     if (outdated()) return;
     setServerTime(at);
     this.#listener.rooms(rooms, true);
-    if (this.#cursor === null) await this.#fetchRecent(outdated);
+    this.#listener.drills(drills);
+    if (this.#cursors === null) await this.#fetchRecent(outdated);
     else await this.#fetchMissed(outdated);
     if (!outdated()) this.#found();
   }
 
   async #fetchRecent(outdated) {
     const cursor = this.#change;
-    const { events } = await ask("events", { limit: RECENT });
+    const [lasting, recent, { events }] = await Promise.all([
+      ask("incidents", { active: true, limit: PAGE }), ask("incidents", { limit: RECENT }), ask("events", { limit: RECENT }),
+    ]);
     if (outdated()) return;
+    this.#listener.incidents([...lasting.incidents, ...recent.incidents], "loaded");
     this.#listener.events(events, "loaded");
-    this.#cursor = cursor;
+    this.#cursors = { events: cursor, incidents: cursor };
     await this.#fetchMissed(outdated, "loaded");
   }
 
   async #fetchMissed(outdated, how = this.#mode === "live" ? "live" : "missed") {
-    for (let more = true; more; ) {
-      const answer = await ask("events", { after: this.#cursor, limit: PAGE });
-      if (outdated()) return;
-      this.#listener.events(answer.events, how);
-      more = answer.more && answer.next > this.#cursor;
-      this.#cursor = answer.next;
+    for (const kind of ["incidents", "events"]) {
+      for (let more = true; more; ) {
+        const answer = await ask(kind, { after: this.#cursors[kind], limit: PAGE });
+        if (outdated()) return;
+        this.#listener[kind](answer[kind], how);
+        more = answer.more && answer.next > this.#cursors[kind];
+        this.#cursors[kind] = answer.next;
+      }
     }
   }
 

@@ -1,15 +1,15 @@
-// "Sounding now": one card for each detection. A card never goes away by itself; the one who has read
-// it dismisses it once the sound is over.
+// "Sounding now": one card for each incident, and for each detection that no incident tells of. A card
+// never goes away by itself; the one who has read it dismisses it once the sound is over.
 
+import { alsoPossible, loudnessOf, noNewsOf, outOfReach, scoreOf, showFacts } from "./cards.js";
 import { now } from "./clock.js";
-import { belongsNow, newestFirst, secondsLong } from "./detections.js";
+import { belongsNow, secondsLong } from "./detections.js";
 import { arrange, el, mark, setText, showText } from "./dom.js";
-import {
-  formatAgo, formatDbfs, formatDuration, formatMoment, formatPercent, formatSince, mayBe, named, t,
-} from "./i18n.js";
+import { formatAgo, formatDuration, formatMoment, mayBe, named, t } from "./i18n.js";
+import { IncidentCard } from "./incident_card.js";
+import { incidentBelongs } from "./incidents.js";
 
 const OVER_KEPT = { alarm: 50, warning: 10, notice: 10 };
-const OUT_OF_REACH = ["offline", "unknown"];
 const STORED = "tocsin.dismissed";
 const STORED_KEPT = 300;
 
@@ -19,29 +19,45 @@ const STORED_KEPT = 300;
  */
 export class Now {
   #regions;
+  #incidents;
   #cards = new Map();
   #dismissed = readDismissed();
   #whenChanged;
+  #elsewhere;
 
-  constructor(alarms, others, whenChanged) {
+  /** `incidents` knows which events an incident tells of; the one called `elsewhere` has no card. */
+  constructor(alarms, others, incidents, whenChanged, elsewhere) {
+    this.#elsewhere = elsewhere;
     this.#regions = { alarms, others };
+    this.#incidents = incidents;
     this.#whenChanged = whenChanged;
   }
 
-  /** Takes news in; call `refresh` afterwards. */
+  /** Takes news of events in; call `refresh` afterwards. */
   take(events, how) {
     for (const event of events) {
-      const card = this.#cards.get(event.id);
-      if (this.#wanted(event, how, card !== undefined)) this.#show(event, card);
-      else this.#remove(event.id);
+      const told = this.#incidents.tell(event);
+      if (!told && this.#wanted(event, how, belongsNow)) this.#show(event, Card);
+      else this.#cards.delete(event.id);
     }
     this.#forgetOldest();
     this.#arrange();
   }
 
-  /** Brings times and the state of the rooms up to date; `roomOf(node)` is what is known of one, or undefined. */
-  refresh(roomOf) {
-    for (const card of this.#cards.values()) card.refresh(roomOf(card.event.node));
+  /** Takes news of incidents in, which replace the cards of the `events` that they tell of. */
+  takeIncidents(incidents, events, how) {
+    for (const incident of incidents.filter(({ kind, id }) => kind === "sound" && id !== this.#elsewhere)) {
+      if (this.#wanted(incident, how, incidentBelongs)) this.#show(incident, IncidentCard);
+      else this.#cards.delete(incident.id);
+    }
+    for (const event of events) if (this.#incidents.tell(event)) this.#cards.delete(event.id);
+    this.#forgetOldest();
+    this.#arrange();
+  }
+
+  /** Brings times, people and the state of the rooms up to date from what `known` tells. */
+  refresh(known) {
+    for (const card of this.#cards.values()) card.refresh(known);
   }
 
   get size() {
@@ -49,11 +65,11 @@ export class Now {
   }
 
   get over() {
-    return [...this.#cards.values()].filter((card) => card.event.offset).length;
+    return [...this.#cards.values()].filter((card) => card.over).length;
   }
 
   dismissOver() {
-    for (const card of [...this.#cards.values()]) if (card.event.offset) this.#dismiss(card.event);
+    for (const card of [...this.#cards.values()]) if (card.over) this.#dismiss(card);
   }
 
   clear() {
@@ -61,71 +77,96 @@ export class Now {
     this.#arrange();
   }
 
-  #wanted(event, how, shown) {
-    if (!this.#regions.others && (event.severity !== "alarm" || (how === "loaded" && event.offset))) return false;
-    const dismissedAt = this.#dismissed.get(event.id);
+  #wanted(news, how, belongs) {
+    const over = !news.active && (news.offset || news.cleared);
+    if (!this.#regions.others && (news.severity !== "alarm" || (how === "loaded" && over))) return false;
+    const dismissedAt = this.#dismissed.get(news.id);
     // A sound that was dismissed while its room was out of reach comes back if it still sounds.
-    if (dismissedAt !== undefined && !(event.active && event.change > dismissedAt)) return false;
-    return belongsNow(event, { how, shown, now: now() });
+    if (dismissedAt !== undefined && !(news.active && news.change > dismissedAt)) return false;
+    return belongs(news, { how, shown: this.#cards.has(news.id), now: now() });
   }
 
-  #show(event, card) {
-    if (card) card.event = event;
-    else this.#cards.set(event.id, new Card(event, (dismissed) => this.#dismiss(dismissed)));
+  #show(news, Kind) {
+    const card = this.#cards.get(news.id);
+    if (card) card.news = news;
+    else this.#cards.set(news.id, new Kind(news, (dismissed) => this.#dismiss(dismissed)));
   }
 
-  #dismiss(event) {
-    this.#dismissed.set(event.id, event.change);
+  #dismiss(card) {
+    this.#dismissed.set(card.id, card.news.change);
     storeDismissed(this.#dismissed);
-    this.#remove(event.id);
+    this.#cards.delete(card.id);
     this.#arrange();
     this.#whenChanged();
   }
 
-  #remove(id) {
-    this.#cards.delete(id);
-  }
-
   #sorted() {
-    return [...this.#cards.values()].sort((one, other) => newestFirst(one.event, other.event));
+    return [...this.#cards.values()].sort(byRank);
   }
 
   #forgetOldest() {
     const room = { ...OVER_KEPT };
-    for (const { event } of this.#sorted()) {
-      if (!event.active && --room[event.severity] < 0) this.#remove(event.id);
+    for (const card of this.#sorted()) {
+      if (!card.active && --room[card.severity] < 0) this.#cards.delete(card.id);
     }
   }
 
   #arrange() {
     const cards = this.#sorted();
     const elements = (isAlarm) =>
-      cards.filter((card) => (card.event.severity === "alarm") === isAlarm).map((card) => card.element);
+      cards.filter((card) => (card.severity === "alarm") === isAlarm).map((card) => card.element);
     arrange(this.#regions.alarms, elements(true));
     if (this.#regions.others) arrange(this.#regions.others, elements(false));
   }
+}
+
+/** Help that somebody asked for comes first, then incidents before single sounds, then the newest. */
+function byRank(one, other) {
+  const rank = ({ news, active }) => Number(active && Boolean(news.help)) * 2 + Number("opened" in news && active);
+  const newest = one.began === other.began ? one.id < other.id : one.began < other.began;
+  return rank(other) - rank(one) || (newest ? 1 : -1);
 }
 
 class Card {
   #parts;
 
   constructor(event, dismiss) {
-    this.event = event;
+    this.news = event;
     const parts = {
       severity: el("span"), ago: el("span", { class: "card-ago", "aria-hidden": "true" }),
       sound: el("h3"), room: el("strong"), zone: el("span"), facts: el("p", { class: "card-figures" }), candidates: el("p"),
       rhythm: el("p"), certainty: el("p"), trouble: el("p", { class: "card-trouble" }),
-      dismiss: el("button", { class: "button", type: "button" }, t("now.dismiss")),
+      dismiss: el("button", { class: "button dismiss", type: "button" }, t("now.dismiss")),
     };
-    parts.dismiss.addEventListener("click", () => dismiss(this.event));
+    parts.dismiss.addEventListener("click", () => dismiss(this));
     this.#parts = parts;
     this.element = this.#build(parts);
-    this.refresh(undefined);
+    this.refresh({ roomOf: () => undefined });
+  }
+
+  get id() {
+    return this.news.id;
+  }
+
+  get severity() {
+    return this.news.severity;
+  }
+
+  get began() {
+    return this.news.onset;
+  }
+
+  get active() {
+    return this.news.active;
+  }
+
+  get over() {
+    return Boolean(this.news.offset);
   }
 
   #build(parts) {
-    const { severity } = this.event;
-    return el("article", { class: `card sound-${severity}`, "data-id": this.event.id },
+    const { severity } = this;
+    return el("article", { class: `card sound-${severity}`, "data-id": this.id },
       el("p", { class: "card-kind" }, mark(severity), parts.severity, parts.ago),
       parts.sound,
       el("p", { class: "card-room" }, parts.room, parts.zone),
@@ -133,10 +174,10 @@ class Card {
       parts.trouble, parts.dismiss);
   }
 
-  refresh(room) {
-    const { event } = this;
+  refresh({ roomOf }) {
+    const event = this.news;
     const parts = this.#parts;
-    const doubt = event.offset ? "" : doubtOf(event, room);
+    const doubt = event.offset ? "" : doubtOf(event, roomOf(event.node));
     this.element.classList.toggle("is-over", Boolean(event.offset));
     setText(parts.severity, severityLine(event));
     setText(parts.ago, event.offset ? "" : formatAgo(Date.parse(event.onset), now()));
@@ -161,41 +202,25 @@ function severityLine(event) {
   return words.join(" · ");
 }
 
-function showFacts(line, facts) {
-  arrange(line, facts.map((fact, place) => line.children[place] ?? el("span", {}, fact)));
-  facts.forEach((fact, place) => setText(line.children[place], fact));
-}
-
 function facts(event) {
   const time = (iso) => formatMoment(Date.parse(iso), now());
   const when = event.offset
     ? t("now.ended", { time: time(event.offset), duration: formatDuration(secondsLong(event)) })
     : t("now.started", { time: time(event.onset) });
-  return [when, t("now.score", { score: formatPercent(event.score) }), loudness(event)].filter(Boolean);
+  return [when, scoreOf(event), loudnessOf(event)].filter(Boolean);
 }
 
-function loudness(event) {
-  if (event.level_dbfs === null) return "";
-  const level = formatDbfs(event.level_dbfs);
-  if (event.ambient_dbfs === null) return t("now.level", { level });
-  return t("now.level_above", { level, ambient: formatDbfs(event.ambient_dbfs) });
-}
-
+/** What else it may be; where it is known by its rhythm alone, the scores say nothing. */
 function candidates(event) {
+  if (event.certainty === "rhythm") return "";
   // "It may also be nothing in particular" would tell nobody anything.
-  const meant = ({ label, score }) => label !== event.label && label !== "background" && score >= 0.005;
-  const others = event.top.filter(meant);
-  if (others.length === 0) return "";
-  const sounds = others.map(({ label, score }) =>
-    t("now.candidate", { sound: named("label", label), score: formatPercent(score) }));
-  return t("now.candidates", { sounds: sounds.join(", ") });
+  return alsoPossible(event.top.filter(({ label, score }) =>
+    label !== event.label && label !== "background" && score >= 0.005));
 }
 
 /** Why it is not known whether `event`, whose end was not reported, still sounds; empty when it is known. */
 function doubtOf(event, room) {
-  if (room !== undefined && OUT_OF_REACH.includes(room.state)) {
-    return t("now.no_news", { time: formatSince(Date.parse(room.last_seen ?? room.since), now()) });
-  }
+  if (outOfReach(room)) return noNewsOf(room);
   return event.active ? "" : t("now.end_unknown");
 }
 

@@ -33,13 +33,22 @@ export class Rooms {
     this.#arrange();
   }
 
-  /** What is known of the room of `node`, or undefined. */
-  of(node) {
-    return this.#cards.get(node)?.room;
-  }
-
   get size() {
     return this.#cards.size;
+  }
+
+  /** Every room that is known. */
+  get all() {
+    return [...this.#cards.values()].map(({ room }) => room);
+  }
+
+  /** Brings the reader to the room of `node`, its details open. */
+  open(node) {
+    const details = this.#cards.get(node)?.element.querySelector("details");
+    if (!details) return;
+    details.open = true;
+    details.querySelector("summary").focus();
+    details.closest(".room").scrollIntoView({ block: "nearest" });
   }
 
   get listening() {
@@ -123,8 +132,7 @@ class RoomCard {
   }
 
   #refreshLevel(level) {
-    const share = level === null ? 0 : Math.min(1, Math.max(0, 1 - level / QUIETEST_DBFS));
-    this.#parts.bar.style.setProperty("--level", share.toFixed(3));
+    this.#parts.bar.style.setProperty("--level", levelShare(level));
     setText(this.#parts.level, level === null ? t("rooms.level_none") : formatDbfs(level));
   }
 
@@ -151,7 +159,16 @@ class RoomCard {
 
 function trouble(room, state) {
   if (state === "listening") return "";
-  if (state === "starting") return t("rooms.starting");
+  return state === "starting" ? t("rooms.starting") : whyDeaf(room, state);
+}
+
+/** How far a level fills its bar, 0 to 1. */
+export function levelShare(level) {
+  return level === null ? "0" : Math.min(1, Math.max(0, 1 - level / QUIETEST_DBFS)).toFixed(3);
+}
+
+/** Since when nobody listens to `room`, and why. */
+export function whyDeaf(room, state = room.state) {
   const why = named("why", state);
   if (!room.since) return why;
   return `${t("rooms.not_listened", { time: formatSince(Date.parse(room.since), now()) })} ${why}`;

@@ -1,0 +1,1 @@
+"""How loud each room was, minute by minute: gathered from heartbeats, kept for some days, drawn as plots."""

@@ -1,0 +1,1 @@
+"""The floor plan: a picture of the site, and where in it each room lies."""
