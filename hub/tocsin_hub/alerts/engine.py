@@ -221,7 +221,8 @@ class Engine:
                 self._looked_us = now_us
                 self._forget(found)
             for key in {*fresh, *due} - set(found):
-                known = self._reading.incident(key)
+                # One that the database refuses to take is told all the same: it may be about this very database.
+                known = self._reading.incident(key) or fresh.get(key)
                 found |= {} if known is None else {key: known}
         except UnavailableError as error:
             log.error("the alert engine cannot read the database: %s; it goes on with what it knows", error)  # noqa: TRY400

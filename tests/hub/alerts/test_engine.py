@@ -258,6 +258,14 @@ def test_a_database_that_cannot_be_read_holds_no_alarm_back(
             wait_until(lambda: len(push.sent) == 1, "the alarm")
 
 
+def test_what_the_database_does_not_take_is_told_all_the_same(tmp_path: Path) -> None:
+    push = FakeChannel(PUSH)
+    with Desk(tmp_path / "hub.sqlite", [officer("eve")], push) as desk:
+        desk.engine.on_incident(replace(incident(), change=0))
+        desk.settle()
+        assert len(push.to("eve")) == 1
+
+
 def test_a_fault_in_the_rules_holds_no_alarm_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
