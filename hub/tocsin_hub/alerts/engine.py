@@ -221,7 +221,7 @@ class Engine:
                 self._looked_us = now_us
                 self._forget(found)
             for key in {*fresh, *due} - set(found):
-                # One that the database refuses to take is told all the same: it may be about this very database.
+                # What the database does not take is told all the same: it may be about this very database.
                 known = self._reading.incident(key) or fresh.get(key)
                 found |= {} if known is None else {key: known}
         except UnavailableError as error:
