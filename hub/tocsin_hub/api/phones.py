@@ -207,16 +207,16 @@ def test_my_address(address: str) -> ResponseReturnValue:
 
 
 @phones.get("/people/<person>/addresses")
-@described("phones", answer=AddressList)
 @needs(Role.OFFICER)
+@described("phones", answer=AddressList)
 def list_addresses(person: str) -> ResponseReturnValue:
     """The other addresses of a person."""
     return _addresses(person)
 
 
 @phones.post("/people/<person>/addresses")
-@described("phones", body=NewAddress, answer=AddressWords)
 @needs(Role.ADMIN)
+@described("phones", body=NewAddress, answer=AddressWords)
 def add_address(person: str) -> ResponseReturnValue:
     """Give a person another address."""
     new: NewAddress = request.context.json  # type: ignore[attr-defined]
@@ -224,8 +224,8 @@ def add_address(person: str) -> ResponseReturnValue:
 
 
 @phones.delete("/people/<person>/addresses/<address>")
-@described("phones", answer=Done)
 @needs(Role.ADMIN)
+@described("phones", answer=Done)
 def delete_address(person: str, address: str) -> ResponseReturnValue:
     """Take an address of a person away."""
     hub = services()
@@ -236,8 +236,8 @@ def delete_address(person: str, address: str) -> ResponseReturnValue:
 
 
 @phones.post("/people/<person>/addresses/<address>/test")
-@described("phones", answer=Tried)
 @needs(Role.OFFICER)
+@described("phones", answer=Tried)
 def test_address(person: str, address: str) -> ResponseReturnValue:
     """Send a test to an address of a person."""
     return _test_address(person, address)

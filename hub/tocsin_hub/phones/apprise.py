@@ -79,6 +79,10 @@ class Apprise:
         """
         with self._lock:
             self._addresses = {one.id: one for one in reading.addresses(self._store)}
+            url = next((one.url for one in self._addresses.values()), None)
+        if url is not None and self.installed:
+            # The library reads its 200 plugins at its first use, which takes seconds that no alarm has.
+            self._pool.submit(self._plugin, url)
 
     def of(self, person: str) -> tuple[Address, ...]:
         """The addresses of one person."""
@@ -166,7 +170,10 @@ class Apprise:
         kind = url.partition("://")[0].lower()
         if kind in {"ntfy", "ntfys"} and "priority=" not in url:
             url += ("&" if "?" in url else "?") + "priority=max"  # long bursts of vibration
-        plugin = Library.instantiate(url)
+        try:
+            plugin = Library.instantiate(url)
+        except Exception as unforeseen:  # one of 200 readers of addresses, by others
+            raise BadInputError(f"url: cannot be read as an address of {kind}") from unforeseen
         if plugin is None:
             raise BadInputError(f"url: is not an address as {kind} needs it")
         if kind not in _ELSEWHERE:
