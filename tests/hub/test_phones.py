@@ -92,23 +92,28 @@ def owner(hub: Hub) -> str:
     return hub.services.phones.registry.all()[0].person
 
 
+def alert_rows(
+    recorder: Recorder, person: str, incident: str, sha256: str, queued_us: int, *, channel: str = "push"
+) -> None:
+    """An alert and its delivery, as the engine writes them."""
+    made = str(ULID())
+    recorder.database.execute(
+        "INSERT INTO alerts (id, incident, person, audience, created_us) VALUES (?, ?, ?, 'in_zone', ?)",
+        (made, incident, person, queued_us),
+    )
+    recorder.database.execute(
+        "INSERT INTO deliveries (id, alert, channel, receipt_sha256, queued_us, error) "
+        "VALUES (?, ?, ?, ?, ?, '')",
+        (str(ULID()), made, channel, sha256, queued_us),
+    )
+
+
 def alert(hub: Hub, incident: str, minutes_ago: float = 0.0) -> str:
     """The rows of an alert to whoever owns the phone; its receipt."""
-    receipt, delivery, made = new_receipt(), str(ULID()), str(ULID())
+    receipt = new_receipt()
     queued_us = hub.services.clock() - round(minutes_ago * MINUTE_US)
-
-    def write(recorder: Recorder) -> None:
-        recorder.database.execute(
-            "INSERT INTO alerts (id, incident, person, audience, created_us) VALUES (?, ?, ?, 'in_zone', ?)",
-            (made, incident, owner(hub), queued_us),
-        )
-        recorder.database.execute(
-            "INSERT INTO deliveries (id, alert, channel, receipt_sha256, queued_us, error) "
-            "VALUES (?, ?, 'push', ?, ?, '')",
-            (delivery, made, receipt_sha256(receipt), queued_us),
-        )
-
-    hub.writer.call(write)
+    values = (owner(hub), incident, receipt_sha256(receipt), queued_us)
+    hub.writer.call(lambda recorder: alert_rows(recorder, *values))
     return receipt
 
 

@@ -1,18 +1,15 @@
 """The whole way to a phone: a real Firefox, a real subscription, real encryption, a shown notification."""
 
 import dataclasses
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from werkzeug.serving import make_server
 
 from tests.browser.firefox import Firefox, firefox
 from tests.hub.parts import feed, login_path, ulid, wait_until
+from tests.integration.serving import served
 from tests.shared.messages import sound
 from tocsin_hub.alerts.keeping import save_policies
 from tocsin_hub.alerts.model import Audience, ChannelName
@@ -26,26 +23,6 @@ from tocsin_hub.settings import HubSettings, WebSettings
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 FIREFOX = "/usr/bin/firefox-esr"
-
-
-@contextmanager
-def served(hub: Hub, port: int) -> Iterator[None]:
-    deaths: list[str] = []
-    server = make_server("127.0.0.1", port, hub.app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    hub.live.start(deaths.append)
-    hub.writer.start(hub.ingest.settle, deaths.append)
-    hub.services.phones.start(deaths.append)
-    hub.engine.start(deaths.append)
-    thread.start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        thread.join(10)
-        server.server_close()
-        hub.stop()
-    assert deaths == []
 
 
 def test_from_an_event_to_the_phone_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

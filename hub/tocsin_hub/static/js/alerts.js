@@ -16,6 +16,7 @@ export class Alerts {
   #say;
   #cards = new Map();
   #putAway = readPutAway();
+  #kept = new Set();
   #person = "";
 
   constructor(alarms, others, { send, say }) {
@@ -29,18 +30,28 @@ export class Alerts {
     this.#person = person;
     const fresh = incidents.filter(({ id, active, late }) => active && !late && !this.#cards.has(id));
     const shown = new Set(incidents.map(({ id }) => id));
-    for (const id of this.#cards.keys()) if (!shown.has(id)) this.#cards.delete(id);
+    for (const id of this.#cards.keys()) if (!shown.has(id) && !this.#kept.has(id)) this.#cards.delete(id);
     for (const incident of incidents) this.#takeOne(incident);
     this.#arrange();
     this.refresh();
     return fresh;
   }
 
-  /** Shows one more incident, which the reader asked for. */
-  add(incident) {
+  /** Shows one more incident, which the reader asked for or was alerted of, until she puts it away. */
+  keep(incident) {
     this.#putAway.delete(incident.id);
+    this.#kept.add(incident.id);
     this.#takeOne(incident);
     this.#arrange();
+  }
+
+  /** Ids of the incidents that are shown although no list holds them. */
+  get kept() {
+    return [...this.#kept];
+  }
+
+  has(id) {
+    return this.#cards.has(id);
   }
 
   refresh() {
@@ -93,6 +104,7 @@ export class Alerts {
   #remove(card) {
     this.#putAway.add(card.incident.id);
     storePutAway(this.#putAway);
+    this.#kept.delete(card.incident.id);
     this.#cards.delete(card.incident.id);
     this.#arrange();
     document.getElementById("content").focus();

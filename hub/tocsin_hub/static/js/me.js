@@ -22,6 +22,7 @@ const phone = new Phone({
   state: byId("phone-state"), text: byId("phone-text"), on: byId("phone-on"), off: byId("phone-off"),
   test: byId("phone-test"), tried: byId("phone-tried"),
 }, () => pulse.check());
+const unconfirmed = new Map(); // incident → receipts of alerts that this page is to show
 let latest = null;
 let seen = readSeen();
 let asked = new URLSearchParams(location.search).get("incident");
@@ -35,7 +36,12 @@ const pulse = new Pulse({
     phone.take(answer);
     if (first) showMissed();
     reveal();
+    refreshKept(answer.incidents);
     refresh();
+  },
+  alert({ incident, receipt, repeat }) {
+    if (repeat) shake();
+    unconfirmed.set(incident, [...unconfirmed.get(incident) ?? [], receipt]);
   },
   mode(mode, since) {
     link.enter(mode, since);
@@ -53,6 +59,30 @@ function refresh() {
   link.showAlarms(alerts.sounding.filter(isAlarm).length);
   showCalm();
   showDeaf();
+  confirmShown();
+}
+
+/** Says to the hub that an alert is before somebody's eyes: the card stands there, and the page is not hidden. */
+async function confirmShown() {
+  if (document.hidden) return;
+  for (const [incident, receipts] of unconfirmed) {
+    if (!alerts.has(incident)) continue;
+    unconfirmed.delete(incident);
+    for (const receipt of receipts) send("POST", "receipts", { receipt }).catch(() => {});
+  }
+}
+
+/** Brings cards up to date that no list holds, such as those of troubles. */
+async function refreshKept(incidents) {
+  const listed = new Set(incidents.map(({ id }) => id));
+  for (const id of new Set([...alerts.kept, ...unconfirmed.keys()])) {
+    if (listed.has(id)) continue;
+    try {
+      alerts.keep(await ask(`incidents/${encodeURIComponent(id)}`));
+    } catch {
+      unconfirmed.delete(id); // not hers to see any more; the next look tries a card again
+    }
+  }
 }
 
 /** Says in words why no card stands here: quiet, deaf and out of date are not the same. */
@@ -88,24 +118,24 @@ function showDeaf() {
   lines.forEach((line, place) => setText(list.children[place], line));
 }
 
-/** What opened since the last visit and is over, or is not answered. */
+/** What she was told since her last visit and did not answer, as far as it is over. */
 async function showMissed() {
   if (seen === null) return markSeen();
-  const { incidents } = await ask("incidents", { kind: "sound", limit: 30 });
-  const here = latest.person.id;
-  const missed = incidents.filter((one) => Date.parse(one.opened) > seen && !one.active
-    && !one.answers.some(({ person }) => person === here));
+  const { alerts: told } = await ask("me/alerts", { limit: 50 });
+  const missed = told.filter((one) => Date.parse(one.created) > seen && one.cleared && !one.answered);
   byId("missed-list").replaceChildren(...missed.map(missedLine));
   byId("missed").hidden = missed.length === 0;
   if (missed.length === 0) markSeen();
 }
 
-function missedLine(incident) {
-  const words = [named("phone_severity", incident.severity)];
-  if (incident.drill) words.push(t("me.drill"));
-  words.push(formatSince(Date.parse(incident.opened), now()));
-  return el("li", {}, mark(incident.severity),
-    el("span", {}, el("strong", {}, mayBe(incident.label)), el("span", {}, incident.origin_room || incident.zone),
+function missedLine(one) {
+  const words = [named("phone_severity", one.severity)];
+  if (one.drill) words.push(t("me.drill"));
+  words.push(formatSince(Date.parse(one.opened), now()));
+  if (one.missed) words.push(t("me.missed_unseen"));
+  const what = one.kind === "trouble" ? named("trouble", one.label) : mayBe(one.label);
+  return el("li", {}, mark(one.kind === "trouble" ? "offline" : one.severity),
+    el("span", {}, el("strong", {}, what), el("span", {}, one.room || one.zone),
       el("span", { class: "faint" }, words.join(" · "))));
 }
 
@@ -133,7 +163,7 @@ async function reveal() {
   asked = null;
   if (!id || alerts.reveal(id)) return;
   try {
-    alerts.add(await ask(`incidents/${encodeURIComponent(id)}`));
+    alerts.keep(await ask(`incidents/${encodeURIComponent(id)}`));
     alerts.reveal(id);
     refresh();
   } catch {

@@ -8,6 +8,7 @@ import { formatDuration, formatSince, language, t } from "./i18n.js";
 import { send } from "./send.js";
 
 const LOST_MS = 20000;
+const REGISTER_MS = 20000;
 const LOOK_MS = 500;
 const ROOT = document.documentElement.dataset.root;
 const MARKS = { reached: "check", waiting: "starting", unknown: "phone", off: "warning", wrong: "warning" };
@@ -72,7 +73,7 @@ export class Phone {
     try {
       const { key } = await ask("me/phones/key");
       const worker = await navigator.serviceWorker.ready;
-      const subscription = await subscribe(worker.pushManager, key);
+      const subscription = await inTime(subscribe(worker.pushManager, key));
       const { endpoint, keys } = subscription.toJSON();
       const { id } = await send("POST", "me/phones", { endpoint, keys, language });
       this.#id = id;
@@ -163,6 +164,12 @@ async function subscribe(manager, key) {
   if (known && sameKey(known.options?.applicationServerKey, key)) return known;
   await known?.unsubscribe();
   return manager.subscribe({ userVisibleOnly: true, applicationServerKey: key });
+}
+
+/** A push service that cannot be reached lets the browser wait for ever. */
+function inTime(promise) {
+  const late = new Promise((_, reject) => setTimeout(() => reject(new Error(t("me.phone_no_service"))), REGISTER_MS));
+  return Promise.race([promise, late]);
 }
 
 function sameKey(buffer, key) {

@@ -8,9 +8,12 @@ import { now, setServerTime } from "./clock.js";
 const CHECK_MS = 5000;
 const RETRY_MS = 2000;
 const GRACE_MS = 5000;
-const HINTS = ["hello", "incident", "alert", "room"];
+const HINTS = ["hello", "incident", "room"];
 
-/** Tells `listener.news(answer)` and `listener.mode(name, since)`: connecting, live, reconnecting and stale. */
+/**
+ * Tells `listener.news(answer)`, `listener.alert(message)`, which says that this page is one of the ways on
+ * which an alert is sent, and `listener.mode(name, since)`: connecting, live, reconnecting and stale.
+ */
 export class Pulse {
   #listener;
   #socket = null;
@@ -32,6 +35,10 @@ export class Pulse {
       reconnectionDelay: 500, reconnectionDelayMax: 4000, timeout: 8000,
     });
     for (const name of HINTS) this.#socket.on(name, () => this.check());
+    this.#socket.on("alert", (message) => {
+      this.#listener.alert(message);
+      this.check();
+    });
     this.#socket.on("disconnect", (reason) => {
       this.#lost();
       if (reason === "io server disconnect") setTimeout(() => this.#socket.connect(), RETRY_MS);
