@@ -84,6 +84,11 @@ class Phone:
         assert incident is not None
         return message, incident
 
+    @property
+    def person(self) -> str:
+        """Id of whoever is logged in."""
+        return self.hub.services.people.all()[0].id
+
     def card(self, incident: Incident) -> str:
         return f'.me-card[data-id="{incident.id}"]'
 
@@ -255,7 +260,7 @@ def test_an_open_page_is_a_way_and_says_that_it_shows_the_alert(phone: Phone) ->
     _, incident = phone.hear()
     receipt = new_receipt()
     phone.hub.writer.call(
-        lambda recorder: alert_rows(recorder, "", incident.id, receipt_sha256(receipt), 1, channel="page")
+        lambda recorder: alert_rows(recorder, phone.person, incident.id, receipt_sha256(receipt), 1, channel="page")
     )
     words = {"incident": incident.id, "receipt": receipt, "repeat": 0}
     phone.hub.live.tell(None, "alert", words)
@@ -275,7 +280,7 @@ def test_what_was_missed_is_shown_until_it_is_read(phone: Phone) -> None:
     now_us = phone.hub.services.clock()
 
     def write(recorder: Any) -> None:
-        alert_rows(recorder, "", incident.id, receipt_sha256(new_receipt()), now_us)
+        alert_rows(recorder, phone.person, incident.id, receipt_sha256(new_receipt()), now_us)
         recorder.database.execute("UPDATE incidents SET cleared_us = ? WHERE id = ?", (1, incident.id))
 
     phone.hub.writer.call(write)

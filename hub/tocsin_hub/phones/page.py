@@ -1,7 +1,5 @@
 """The worker's page, and what makes it an app: manifest, service worker, a shell without network."""
 
-from typing import Any
-
 from flask import Response, jsonify, render_template, request, url_for
 
 from tocsin_hub import i18n
@@ -75,6 +73,10 @@ def service_worker() -> Response:
     return answer
 
 
-def _shell_words(texts: Catalogue) -> dict[str, Any]:
-    keys = ("offline_heading", "offline_text", "offline_again")
-    return {"language": texts.language, **{key: texts.t(f"me.{key}") for key in keys}}
+def _shell_words(texts: Catalogue) -> dict[str, str]:
+    return {
+        "language": texts.language,
+        "heading": texts.t("me.offline_heading"),
+        "text": texts.t("me.offline_text"),
+        "again": texts.t("me.offline_again"),
+    }
