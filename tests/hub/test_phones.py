@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ulid import ULID
 
-from tests.hub.parts import feed, log_in, ulid, wait_until
+from tests.hub.parts import feed, log_in, log_in_as, person, ulid, wait_until
 from tests.hub.push_service import Browser, PushService, push_service
-from tests.hub.test_push import message
+from tests.hub.test_push import KIM, message
 from tests.shared.messages import sound
+from tocsin_hub.people.model import Role
 from tocsin_hub.phones import canary
 from tocsin_hub.phones.canary import Reach
 from tocsin_hub.phones.limits import Bucket, Buckets
@@ -430,15 +431,15 @@ def test_a_push_that_nobody_takes_is_a_trouble_until_one_does(
     hub: Hub, client: FlaskClient, service: PushService
 ) -> None:
     browser, _ = register(client, service, "400/a")
-    person = dataclasses.replace(message().person, id=owner(hub))  # type: ignore[type-var]
+    told = dataclasses.replace(KIM, id=owner(hub))
     with pytest.raises(UnavailableError):
-        hub.services.phones.push.send(message(person))
+        hub.services.phones.push.send(message(told))
     hub.services.phones.round()
     [trouble] = hub.services.incidents.open()
     assert trouble.label == "push_refused"
     assert "(400)" in trouble.detail
     client.post("/api/v1/me/phones", json=browser.subscription(service.url("201/a")))
-    hub.services.phones.push.send(message(person))
+    hub.services.phones.push.send(message(told))
     hub.services.phones.round()
     assert hub.services.incidents.open() == ()
 
@@ -503,8 +504,7 @@ def test_another_address_of_a_person(
     tested = client.post(f"/api/v1/people/p1/addresses/{address}/test", json={})
     assert tested.get_json() == {"accepted": True, "error": ""}
     channel = hub.services.phones.apprise
-    person = message().person
-    assert channel.reaches(person)
+    assert channel.reaches(KIM)
     assert not channel.reaches(None)
     channel.send(message())
     told = json.loads(ntfy.bodies[-1])
@@ -520,7 +520,7 @@ def test_another_address_of_a_person(
     assert not any(secret in words for secret in ("hunter2", "secret-topic"))
     assert client.delete(f"/api/v1/people/p2/addresses/{address}").status_code == 404
     assert client.delete(f"/api/v1/people/p1/addresses/{address}").status_code == 200
-    assert not channel.reaches(person)
+    assert not channel.reaches(KIM)
 
 
 def test_an_address_that_is_not_allowed(client: FlaskClient) -> None:
@@ -571,3 +571,30 @@ def test_buckets() -> None:
     assert many.take("one more", 0.0)
     assert not many.take("and another", 0.0)
     assert many.take("later", 1e6)
+
+
+def test_a_worker_starts_on_her_own_page(hub: Hub) -> None:
+    worker = log_in_as(hub, person(hub, role=Role.WORKER))
+    answer = worker.get("/")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/me")
+    assert worker.get("/me").status_code == 200
+    assert log_in_as(hub, person(hub, "Kim", role=Role.OFFICER)).get("/").status_code == 200
+
+
+def test_a_worker_has_her_own_phones_and_gives_nobody_an_address(hub: Hub, service: PushService) -> None:
+    worker = log_in_as(hub, person(hub, role=Role.WORKER))
+    other = log_in_as(hub, person(hub, "Kim", role=Role.WORKER))
+    _, phone = register(worker, service)
+    assert other.get("/api/v1/me/phones").get_json()["phones"] == []
+    assert other.delete(f"/api/v1/me/phones/{phone}").status_code == 404
+    for path, body in (("addresses", {"url": "ntfy://ntfy.lan/x"}), ("addresses/x/test", {})):
+        assert worker.post(f"/api/v1/people/p1/{path}", json=body).status_code == 403
+    assert worker.get("/api/v1/people/p1/addresses").status_code == 403
+
+
+def test_a_worker_sees_only_what_happens_in_her_zones(hub: Hub) -> None:
+    worker = log_in_as(hub, person(hub, role=Role.WORKER, zones=frozenset({"hall-2"})))
+    feed(hub, sound(onset=datetime.now(UTC)))
+    assert worker.get("/api/v1/me/now").get_json()["incidents"] == []
+    mine = log_in_as(hub, person(hub, "Kim", role=Role.WORKER, zones=frozenset({"hall-1"})))
+    assert len(mine.get("/api/v1/me/now").get_json()["incidents"]) == 1

@@ -260,7 +260,9 @@ def test_an_open_page_is_a_way_and_says_that_it_shows_the_alert(phone: Phone) ->
     _, incident = phone.hear()
     receipt = new_receipt()
     phone.hub.writer.call(
-        lambda recorder: alert_rows(recorder, phone.person, incident.id, receipt_sha256(receipt), 1, channel="page")
+        lambda recorder: alert_rows(
+            recorder, phone.person, incident.id, receipt_sha256(receipt), 1, channel="page"
+        )
     )
     words = {"incident": incident.id, "receipt": receipt, "repeat": 0}
     phone.hub.live.tell(None, "alert", words)

@@ -11,7 +11,7 @@ from tests.browser.firefox import Firefox, firefox
 from tests.hub.parts import feed, login_path, ulid, wait_until
 from tests.integration.serving import served
 from tests.shared.messages import sound
-from tocsin_hub.alerts.keeping import save_policies
+from tocsin_hub.alerts import editing
 from tocsin_hub.alerts.model import Audience, ChannelName
 from tocsin_hub.alerts.policies import PolicyDocument, StepDocument
 from tocsin_hub.demo.broker import free_port
@@ -60,7 +60,8 @@ def _people(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
         after_seconds=0.0, audience=Audience.IN_ZONE, channels=(ChannelName.PUSH,), repeat_seconds=10.0
     )
     policy = PolicyDocument(name="Again", severities=(IncidentSeverity.ALARM,), steps=(step,))
-    hub.writer.call(lambda recorder: save_policies(recorder, [("p", policy)], hub.services.clock()))
+    now_us = hub.services.clock()
+    assert hub.writer.call(lambda recorder: editing.change(recorder, "default-alarm", policy, now_us))
     hub.engine.look_again()
     person = Person(id=_owner(hub), name="Kim", role=Role.WORKER, language="ko")
     facts = dataclasses.replace(hub.engine._facts, people=lambda: (person,))

@@ -1,6 +1,7 @@
 """The worker's page, and what makes it an app: manifest, service worker, a shell without network."""
 
-from flask import Response, jsonify, render_template, request, url_for
+from flask import Response, jsonify, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
 
 from tocsin_hub import i18n
 from tocsin_hub.i18n import Catalogue
@@ -12,12 +13,22 @@ ICONS = ((192, "any"), (512, "any"), (512, "maskable"))
 _GROUND, _COLOUR = "#f5f6f7", "#0b5a6e"
 
 
+@pages.before_request
+def _workers_start_here() -> ResponseReturnValue | None:
+    """Sends a worker who opens the dashboard to her own page."""
+    if request.endpoint != "pages.dashboard":
+        return None
+    person = access.current()
+    if person is None or person.may(Role.OFFICER):
+        return None
+    return redirect(url_for("pages.me"))
+
+
 @pages.get("/me")
 @access.page_for(Role.WORKER)
 def me() -> str:
     """What concerns one person: alarms in her rooms, her answers, her phone."""
-    person = access.current()
-    return render_template("me.html", person=person)
+    return render_template("me.html")
 
 
 @pages.get("/manifest.webmanifest")
