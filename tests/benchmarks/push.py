@@ -1,70 +1,89 @@
-"""Prints how long it takes until a message for each of many workers is handed to the push service.
+"""Prints how long it takes from an alarm's COMMIT until the push service has a message for every worker.
 
-Run it as ``python -m tests.benchmarks.push [workers] [rounds]``; it is a measurement and no test. The push
-service is a process of its own, as it is in the world; each lane is a thread, as in the alert engine.
+Run it as ``python -m tests.benchmarks.push [workers] [rounds]``; it is a measurement and no test. The hub is
+whole but for the broker: ingest, incidents, the alert engine, encryption. The push service is a process of
+its own, as it is in the world.
 """
 
 import multiprocessing
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from tests.hub.parts import feed, person, ulid
 from tests.hub.push_service import Browser, PushService
-from tests.hub.test_push import KIM, Site, message
+from tests.shared.messages import sound
+from tocsin_hub.people.model import Role
 from tocsin_hub.phones import keeping
+from tocsin_hub.phones.settings import PushSettings
 from tocsin_hub.recorder import Recorder
+from tocsin_hub.root import Hub, build
+from tocsin_hub.settings import HubSettings
 
 
 def _serve(pipe: Connection) -> None:
     service = PushService()
     pipe.send(service.port)
     while True:
-        pipe.recv()
-        pipe.send(len(service.taken))
+        seen = pipe.recv()
+        pipe.send([one.at for one in service.taken[seen:]])
+
+
+def _register(hub: Hub, workers: int, port: int) -> None:
+    people = [person(hub, f"Worker {number}", role=Role.WORKER) for number in range(workers)]
+    address = f"http://127.0.0.1:{port}/201"
+    phones = [Browser().phone(f"{address}/{one.id}", one.id, number) for number, one in enumerate(people)]
+
+    def write(recorder: Recorder) -> None:
+        for phone in phones:
+            keeping.save_phone(recorder.database, phone)
+
+    hub.writer.call(write, 60)
+    hub.services.phones.registry.reload()
+
+
+def _round(hub: Hub, service: Connection, workers: int, number: int) -> str:
+    """An alarm in a hall of its own; milliseconds from its COMMIT to the arrival of each message."""
+    service.send(0)
+    before = len(service.recv())
+    zone = f"hall-{number}"
+    feed(hub, sound(id=ulid(number), node=f"node-{number}", zone=zone, onset=datetime.now(UTC)))
+    [(committed_us,)] = hub.services.store.rows(
+        "SELECT first_committed_us FROM events WHERE id = ?", (ulid(number),)
+    )
+    arrived: list[float] = []
+    deadline = time.monotonic() + 30
+    while len(arrived) < workers and time.monotonic() < deadline:
+        time.sleep(0.3)
+        service.send(before)
+        arrived = service.recv()
+    took = sorted((at - committed_us / 1e6) * 1e3 for at in arrived[:workers])
+    p50, p99 = took[len(took) // 2], took[len(took) * 99 // 100 - 1]
+    return f"{len(took)} of {workers} workers: p50 {p50:.0f} ms, p99 {p99:.0f} ms, last {took[-1]:.0f} ms"
 
 
 def main(workers: int, rounds: int) -> None:
-    """Print one line for each round; all times begin when the messages are put into the queue."""
-    ours, theirs = multiprocessing.Pipe()
+    """Print one line for each round."""
+    service, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs,), daemon=True)
     process.start()
-    port = ours.recv()
-    service = PushService.__new__(PushService)
-    service.port, service.released = port, multiprocessing.Event()  # type: ignore[assignment]
+    port = service.recv()
     with tempfile.TemporaryDirectory() as folder:
-        site = Site(Path(folder), service, timeout_seconds=5.0)
-        phones = [Browser().phone(service.url(f"201/{n}"), f"p{n}", n) for n in range(workers)]
-
-        def write(recorder: Recorder) -> None:
-            for phone in phones:
-                keeping.save_phone(recorder.database, phone)
-
-        site.writer.call(write, 60)
-        site.registry.reload()
-        with ThreadPoolExecutor(site.push.lanes) as lanes:
-            for _ in range(rounds):
-                print(_round(site, lanes, workers))  # noqa: T201
-        ours.send("?")
-        print(f"the push service took {ours.recv()} messages")  # noqa: T201
-        site.close()
+        hub = build(HubSettings(state_folder=Path(folder), push=PushSettings(test_port=port)))
+        hub.live.start()
+        hub.writer.start(hub.ingest.settle)
+        hub.engine.start()
+        _register(hub, workers, port)
+        for number in range(1, rounds + 1):
+            print(_round(hub, service, workers, number))  # noqa: T201
+            time.sleep(1.0)  # results are written down
+        hub.stop()
     process.terminate()
 
 
-def _round(site: Site, lanes: ThreadPoolExecutor, workers: int) -> str:
-    begun = time.perf_counter()
-
-    def send(number: int) -> float:
-        site.push.send(message(replace(KIM, id=f"p{number}")))
-        return (time.perf_counter() - begun) * 1e3
-
-    took = sorted(lanes.map(send, range(workers)))
-    p50, p99 = took[workers // 2], took[min(workers - 1, workers * 99 // 100)]
-    return f"{workers} workers: p50 {p50:.0f} ms, p99 {p99:.0f} ms, last {took[-1]:.0f} ms"
-
-
 if __name__ == "__main__":
-    main(*(int(text) for text in sys.argv[1:]) if len(sys.argv) > 1 else (200, 10))
+    asked = [int(text) for text in sys.argv[1:]]
+    main(*(asked or (200, 5)))

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -72,6 +73,8 @@ class Taken:
     path: str
     headers: dict[str, str]
     body: bytes
+    at: float
+    """Seconds since 1970, by the clock of this machine."""
 
 
 class PushService:
@@ -95,7 +98,7 @@ class PushService:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                service.taken.append(Taken(self.path, dict(self.headers.items()), body))
+                service.taken.append(Taken(self.path, dict(self.headers.items()), body, time.time()))
                 service.answer(self)
 
             def log_message(self, *_: Any) -> None:
