@@ -49,6 +49,7 @@ def _round(hub: Hub, service: Connection, workers: int, number: int) -> str:
     """An alarm in a hall of its own; milliseconds from its COMMIT to the arrival of each message."""
     service.send(0)
     before = len(service.recv())
+    used = time.process_time()
     zone = f"hall-{number}"
     feed(hub, sound(id=ulid(number), node=f"node-{number}", zone=zone, onset=datetime.now(UTC)))
     [(committed_us,)] = hub.services.store.rows(
@@ -62,7 +63,10 @@ def _round(hub: Hub, service: Connection, workers: int, number: int) -> str:
         arrived = service.recv()
     took = sorted((at - committed_us / 1e6) * 1e3 for at in arrived[:workers])
     p50, p99 = took[len(took) // 2], took[len(took) * 99 // 100 - 1]
-    return f"{len(took)} of {workers} workers: p50 {p50:.0f} ms, p99 {p99:.0f} ms, last {took[-1]:.0f} ms"
+    # A busy machine makes everything late; the hub's own time of the processor stays what it is.
+    cpu = (time.process_time() - used) * 1e3
+    told = f"{len(took)} of {workers} workers: p50 {p50:.0f} ms, p99 {p99:.0f} ms, last {took[-1]:.0f} ms"
+    return f"{told}; {cpu:.0f} ms of the processor"
 
 
 def main(workers: int, rounds: int) -> None:

@@ -31,9 +31,10 @@ from tocsin_hub.phones.model import Phone, PhoneTrouble, PhoneTroubleKind
 from tocsin_hub.phones.push import THREADS, Push
 from tocsin_hub.phones.registry import Registry
 from tocsin_hub.phones.sender import Sender, _Pinned
+from tocsin_hub.phones.settings import PushSettings
 from tocsin_hub.phones.vapid import Signer, signer
 from tocsin_hub.recorder import Recorder, prepare
-from tocsin_hub.settings import IngestSettings, PushSettings
+from tocsin_hub.settings import IngestSettings
 from tocsin_hub.store import Store
 from tocsin_hub.writer import Writer
 from tocsin_shared.errors import BadInputError, UnavailableError
@@ -413,7 +414,7 @@ def test_no_test_port_unless_it_is_set() -> None:
     "broken",
     [{"p256dh": "AAAA"}, {"auth": ""}, {"p256dh": "B" * 87}, {"auth": "!"}, {"p256dh": "ü"}],
 )
-def test_a_key_that_is_none_is_a_phone_that_is_gone(site: Site, broken: dict[str, str]) -> None:
+def test_a_key_that_is_none_is_a_phone_that_is_gone(site: Site, broken: dict[str, Any]) -> None:
     phone = dataclasses.replace(Browser().phone(site.service.url("201/a")), **broken)
     sent = site.push._sender.send(phone, b"{}", {})
     assert sent.gone

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from tocsin_hub import i18n
 from tocsin_hub.alerts.model import ChannelName, Message
@@ -32,6 +32,15 @@ _TRY_AGAIN_SECONDS = 0.3
 _SPARE_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A message to one phone."""
+
+    service: str
+    """The push service, as the settings name it."""
+    run: Callable[[], Sent]
 
 
 class Push:
@@ -60,6 +69,7 @@ class Push:
         self._put = put
         self._on_trouble = on_trouble
         self._pools: dict[str, ThreadPoolExecutor] = {}
+        self._slots: dict[str, threading.BoundedSemaphore] = {}
         self._held: dict[str, float] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -83,62 +93,84 @@ class Push:
             UnavailableError: none of them took it in time; the sentence says what each answered.
         """
         deadline = time.monotonic() + self._deadline_seconds
-        self._await(message, self._begin(message), deadline)
+        jobs = self._jobs(message)
+        # A hand-over to another thread costs as much as half of a message; most people have one phone.
+        errors = self._alone(jobs[0], deadline) if len(jobs) == 1 else self._side_by_side(jobs, deadline)
+        detail = "; ".join(dict.fromkeys(errors))
+        if message.person is not None:
+            kind = PhoneTroubleKind.PUSH_REFUSED
+            self._on_trouble(PhoneTrouble(kind, message.person.id, bool(detail), detail))
+        if detail:
+            raise UnavailableError(f"no phone took the message: {detail}")
 
-    def _begin(self, message: Message) -> "list[Future[Sent]]":
+    def _jobs(self, message: Message) -> list[_Job]:
+        """What is to be done for each phone of the person."""
         if message.person is None:
             return []
-        urgent = message.incident.severity is IncidentSeverity.ALARM
-        headers = {"Urgency": "high", "Topic": payload.topic(message.incident.id)}
+        incident = message.incident
+        urgent = incident.severity is IncidentSeverity.ALARM or incident.help_us is not None
+        headers = {"Urgency": "high", "Topic": payload.topic(incident.id)}
         at = payload.time_of_day(self._clock() - round(message.seconds_ago * 1e6))
-        futures = []
+        jobs = []
         for phone in self._registry.of(message.person.id):
             texts = _texts(message.person.language or phone.language)
             notice = payload.alert_notice(message, texts, self._origin, at)
-            futures.append(self._submit(phone, notice, texts, headers, urgent=urgent))
-        return futures
+            jobs.append(self._job(phone, notice, texts, headers, urgent=urgent))
+        return jobs
 
-    def _await(self, message: Message, futures: "list[Future[Sent]]", deadline: float) -> None:
-        """Wait until one phone's service took the message; the others go on by themselves."""
+    def _alone(self, job: _Job, deadline: float) -> list[str]:
+        """Do it in this thread, as soon as a slot of the service is free; why it failed, if it did."""
+        slot = self._slot(job.service)
+        if not slot.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            return [self._too_late()]
+        try:
+            sent = job.run()
+        finally:
+            slot.release()
+        return [] if sent.accepted else [sent.error]
+
+    def _side_by_side(self, jobs: list[_Job], deadline: float) -> list[str]:
+        """Wait until one phone's service took it; the others go on by themselves. Why all failed, if so."""
         errors: list[str] = []
-        pending = set(futures)
+        pending = {self._submit(job) for job in jobs}
         while pending:
             done, pending = wait(pending, max(0.0, deadline - time.monotonic()), FIRST_COMPLETED)
-            if any(future.result().accepted for future in done if not future.cancelled()):
-                return self._tell(message, PhoneTroubleKind.PUSH_REFUSED, "")
-            errors += [future.result().error for future in done if not future.cancelled()]
+            sent = [future.result() for future in done if not future.cancelled()]
+            if any(one.accepted for one in sent):
+                return []
+            errors += [one.error for one in sent]
             if not done:
-                errors.append(f"no answer within {self._deadline_seconds:g} s")
+                errors.append(self._too_late())
                 break
         for future in pending:
             future.cancel()  # what has not even begun would only hold up what comes next
-        detail = "; ".join(dict.fromkeys(errors)) or "no phone is registered"
-        self._tell(message, PhoneTroubleKind.PUSH_REFUSED, detail)
-        raise UnavailableError(f"no phone took the message: {detail}")
+        return errors or ["no phone is registered"]
 
-    def _tell(self, message: Message, kind: PhoneTroubleKind, detail: str) -> None:
-        if message.person is not None:
-            self._on_trouble(PhoneTrouble(kind, message.person.id, bool(detail), detail))
+    def _too_late(self) -> str:
+        return f"no answer within {self._deadline_seconds:g} s"
 
     def show(self, phone: Phone, notice: Notice, language: str) -> Sent:
         """Hand over a notification that is no alert, and wait for the answer; never raises."""
         headers = {"Urgency": "high", "Topic": payload.topic(notice.tag)}
-        future = self._submit(phone, notice, _texts(language), headers, urgent=True)
+        job = self._job(phone, notice, _texts(language), headers, urgent=True)
         try:
-            return future.result(self._deadline_seconds + _SPARE_SECONDS)
+            return self._submit(job).result(self._deadline_seconds + _SPARE_SECONDS)
         except TimeoutError:
-            return Sent(accepted=False, again=True, error="the push service did not answer in time")
+            return Sent(accepted=False, again=True, error=self._too_late())
 
-    def _submit(
+    def _job(
         self, phone: Phone, notice: Notice, texts: Catalogue, headers: dict[str, str], *, urgent: bool
-    ) -> "Future[Sent]":
-        def deliver() -> Sent:
+    ) -> _Job:
+        def run() -> Sent:
             sent = self._deliver(phone, payload.encode(notice, texts, phone.id), headers, urgent=urgent)
             self._note(phone, sent)
             return sent
 
+        return _Job(self._service(phone), run)
+
+    def _submit(self, job: _Job) -> Future[Sent]:
         try:
-            return self._pool(self._service(phone)).submit(deliver)
+            return self._pool(job.service).submit(job.run)
         except RuntimeError:  # the threads were let go of: the hub is stopping
             refused: Future[Sent] = Future()
             refused.set_result(Sent(accepted=False, error="the hub is stopping"))
@@ -149,6 +181,10 @@ class Push:
             if service not in self._pools:
                 self._pools[service] = ThreadPoolExecutor(THREADS, thread_name_prefix=f"push-{service}")
             return self._pools[service]
+
+    def _slot(self, service: str) -> threading.BoundedSemaphore:
+        with self._lock:
+            return self._slots.setdefault(service, threading.BoundedSemaphore(THREADS))
 
     def _service(self, phone: Phone) -> str:
         try:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pywebpush import WebPusher, WebPushException
 
@@ -71,6 +72,7 @@ class Sender:
         self._signer = signer
         self._resolve = resolver
         self._tls = trusted or ssl.create_default_context()
+        self._parse = lru_cache(4096)(lambda text: parse_endpoint(text, settings.hosts, settings.test_port))
         self._lock = threading.Lock()
         self._kept: dict[tuple[str, int], list[tuple[http.client.HTTPConnection, float]]] = {}
         self._closed = False
@@ -90,7 +92,7 @@ class Sender:
         Raises:
             BadInputError: they do not.
         """
-        return parse_endpoint(text, self._settings.hosts, self._settings.test_port)
+        return self._parse(text)
 
     def send(self, phone: Phone, payload: bytes, headers: dict[str, str]) -> Sent:
         """Encrypt ``payload`` for ``phone`` and hand it over; never raises."""
