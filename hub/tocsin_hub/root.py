@@ -178,6 +178,7 @@ def _parts(settings: HubSettings, clock: Callable[[], int]) -> _Parts:
             clock=clock,
             desk=desk,
             names=incidents.names,
+            zone=site_time_zone(settings.alerts.time_zone),
         ),
     )
 

@@ -390,7 +390,7 @@ def test_a_day_of_checks(hub: Hub, client: FlaskClient, service: PushService, cl
     """Sent at its time, shown or not; who is not reached is a trouble until a phone shows something."""
     phones = hub.services.phones
     clock.now_us = to_us(NINE - timedelta(hours=1))
-    phones._local = lambda us: datetime.fromtimestamp(us / 1e6, NINE.tzinfo)
+    phones._zone = NINE.tzinfo
     browser, _ = register(client, service)
     phones.round()
     assert service.taken == []

@@ -98,6 +98,7 @@ class Site:
             sender=sender(self.settings, self.signer),
             origin="https://hub.example",
             timeout_seconds=self.settings.timeout_seconds,
+            zone=dt.UTC,
             clock=lambda: START_US,
             put=self.writer.put,
             on_trouble=self.troubles.append,

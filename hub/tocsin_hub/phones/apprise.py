@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import replace
+from datetime import tzinfo
 from typing import Any
 
 from tocsin_hub import i18n
@@ -45,6 +46,7 @@ class Apprise:
         store: Store,
         settings: ChannelSettings,
         origin: str,
+        zone: tzinfo | None,
         clock: Callable[[], int],
         put: Callable[[Work], None],
         resolver: Resolver = resolve,
@@ -52,6 +54,7 @@ class Apprise:
         self._store = store
         self._settings = settings
         self._origin = origin
+        self._zone = zone
         self._clock = clock
         self._put = put
         self._resolve = resolver
@@ -120,7 +123,7 @@ class Apprise:
         """
         person = message.person
         texts = i18n.catalogue((person.language if person else None) or i18n.FALLBACK)
-        at = payload.time_of_day(self._clock() - round(message.seconds_ago * 1e6))
+        at = payload.time_of_day(self._clock() - round(message.seconds_ago * 1e6), self._zone)
         notice = payload.alert_notice(message, texts, self._origin, at)
         body = f"{notice.body}\n{notice.navigate}"
         addresses = self.of(person.id) if person else ()

@@ -7,6 +7,7 @@ shows it even when the page's script fails, and our script reads the same fields
 import base64
 import hashlib
 from dataclasses import dataclass, replace
+from datetime import tzinfo
 from typing import Any
 
 import msgspec
@@ -144,6 +145,6 @@ def topic(incident: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(incident.encode()).digest()[:18]).decode()
 
 
-def time_of_day(us: int) -> str:
-    """``us``, microseconds of UTC, as hours, minutes and seconds in the time zone of this machine."""
-    return f"{from_us(us).astimezone():%H:%M:%S}"
+def time_of_day(us: int, zone: tzinfo | None) -> str:
+    """``us``, microseconds of UTC, as hours, minutes, seconds in ``zone``; ``None``: that of this machine."""
+    return f"{from_us(us).astimezone(zone):%H:%M:%S}"

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import tzinfo
 
 from tocsin_hub import i18n
 from tocsin_hub.alerts.model import ChannelName, Message
@@ -57,6 +58,7 @@ class Push:
         sender: Sender,
         origin: str,
         timeout_seconds: float,
+        zone: tzinfo | None,
         clock: Callable[[], int],
         put: Callable[[Work], None],
         on_trouble: Callable[[PhoneTrouble], None],
@@ -65,6 +67,7 @@ class Push:
         self._sender = sender
         self._origin = origin
         self._deadline_seconds = 2 * timeout_seconds
+        self._zone = zone
         self._clock = clock
         self._put = put
         self._on_trouble = on_trouble
@@ -110,7 +113,7 @@ class Push:
         incident = message.incident
         urgent = incident.severity is IncidentSeverity.ALARM or incident.help_us is not None
         headers = {"Urgency": "high", "Topic": payload.topic(incident.id)}
-        at = payload.time_of_day(self._clock() - round(message.seconds_ago * 1e6))
+        at = payload.time_of_day(self._clock() - round(message.seconds_ago * 1e6), self._zone)
         jobs = []
         for phone in self._registry.of(message.person.id):
             texts = _texts(message.person.language or phone.language)

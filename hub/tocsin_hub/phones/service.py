@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import tzinfo
 
 from ulid import ULID
 
@@ -61,8 +61,7 @@ class Phones:
         clock: Callable[[], int],
         desk: Desk,
         names: Callable[[Iterable[str]], Mapping[str, str]],
-        sender: Callable[[Sender], Sender] = lambda made: made,
-        local: Callable[[int], datetime] = lambda us: from_us(us).astimezone(),
+        zone: tzinfo | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -70,7 +69,7 @@ class Phones:
         self._clock = clock
         self._desk = desk
         self._names = names
-        self._local = local
+        self._zone = zone
         self._lasting: dict[PhoneTroubleKind, dict[str, str]] = {kind: {} for kind in PhoneTroubleKind}
         self._untold: set[PhoneTroubleKind] = set(PhoneTroubleKind)
         self._lock = threading.Lock()
@@ -78,19 +77,25 @@ class Phones:
         self._canaries = ThreadPoolExecutor(4, thread_name_prefix="canary")
         origin = settings.web.origin
         self.signer = signer(settings.state_folder, settings.push.subject or _subject(origin))
-        self.sender = sender(Sender(settings.push, self.signer))
+        self.sender = Sender(settings.push, self.signer)
         self.registry = Registry(store)
         self.push = Push(
             registry=self.registry,
             sender=self.sender,
             origin=origin,
             timeout_seconds=settings.push.timeout_seconds,
+            zone=zone,
             clock=clock,
             put=self._put,
             on_trouble=self._tell,
         )
         self.apprise = Apprise(
-            store=store, settings=settings.channels, origin=origin, clock=clock, put=self._put
+            store=store,
+            settings=settings.channels,
+            origin=origin,
+            zone=zone,
+            clock=clock,
+            put=self._put,
         )
 
     def start(self, on_death: Callable[[str], None] = end_process) -> None:
@@ -261,7 +266,9 @@ class Phones:
             UnavailableError: the database cannot be used at the moment.
         """
         now_us = self._clock()
-        moment_us = canary.last_moment_us(self._local(now_us), self._settings.push.canary_at)
+        moment_us = canary.last_moment_us(
+            from_us(now_us).astimezone(self._zone), self._settings.push.canary_at
+        )
         for phone in canary.due(self.registry.all(), now_us, moment_us):
             self.registry.note(phone.id, lambda one: replace(one, canary_us=now_us))
             self._canaries.submit(self._canary, phone)
