@@ -37,7 +37,7 @@ class PushSettings:
     )
     canary_at: str = setting(
         "09:00",
-        "Time of day, in the time zone of [alerts], at which each phone shows that it is reached; empty: never.",
+        "Time of day, in the time zone of [alerts], at which a phone shows that it is reached; empty: never.",
         pattern=r"(([01][0-9]|2[0-3]):[0-5][0-9])?",
     )
     canary_minutes: float = setting(
