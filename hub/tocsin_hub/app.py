@@ -13,7 +13,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import RequestRedirect
 
 from tocsin_hub.alerts.pages import pages
-from tocsin_hub.api import SPEC, api, problem
+from tocsin_hub.api import SPEC, api, problem, receipts
 from tocsin_hub.auth import auth, secret_key
 from tocsin_hub.drill import drill, drills_running
 from tocsin_hub.incidents.pages import incident_pages
@@ -23,6 +23,7 @@ from tocsin_hub.people.entrance import entrance
 from tocsin_hub.people.guard import watch
 from tocsin_hub.people.limits import limiter, seconds_to_wait
 from tocsin_hub.people.pages import people
+from tocsin_hub.phones import page as _worker_page  # noqa: F401 - adds its views to the pages
 from tocsin_hub.plan.pages import may_edit, plan
 from tocsin_hub.services import EXTENSION, Services, services
 from tocsin_hub.settings import HubSettings
@@ -57,7 +58,7 @@ def create_app(hub: Services) -> Flask:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
     app.extensions[EXTENSION] = hub
     app.extensions[METRICS] = Metrics(hub)
-    for blueprint in (api, auth, entrance, pages, people, plan, drill, incident_pages, metrics):
+    for blueprint in (api, receipts, auth, entrance, pages, people, plan, drill, incident_pages, metrics):
         app.register_blueprint(blueprint)
     _let_company_in(app, hub.settings)
     SPEC.register(app)

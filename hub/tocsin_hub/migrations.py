@@ -247,6 +247,34 @@ def m015_stamps(db: Database) -> None:
 
 
 @MIGRATIONS()
+def m017_phones(db: Database) -> None:
+    """One row for each browser that shows notifications, and for each notification that is no alert."""
+    db.execute(
+        "CREATE TABLE phones (id TEXT PRIMARY KEY, person TEXT NOT NULL, endpoint TEXT NOT NULL UNIQUE, "
+        "p256dh TEXT NOT NULL, auth TEXT NOT NULL, language TEXT NOT NULL, user_agent TEXT NOT NULL, "
+        "created_us INTEGER NOT NULL, accepted_us INTEGER, shown_us INTEGER, failures INTEGER NOT NULL, "
+        "error TEXT NOT NULL, canary_us INTEGER, canary_shown_us INTEGER) STRICT"
+    )
+    db.execute("CREATE INDEX idx_phones_person ON phones (person)")
+    db.execute(
+        "CREATE TABLE phone_checks (receipt_sha256 TEXT PRIMARY KEY, phone TEXT NOT NULL, "
+        "canary INTEGER NOT NULL, sent_us INTEGER NOT NULL, shown_us INTEGER) STRICT"
+    )
+    db.execute("CREATE INDEX idx_phone_checks_sent ON phone_checks (sent_us)")
+
+
+@MIGRATIONS()
+def m018_addresses(db: Database) -> None:
+    """Where else a person is told: addresses of other services, with the secrets that stand in them."""
+    db.execute(
+        "CREATE TABLE addresses (id TEXT PRIMARY KEY, person TEXT NOT NULL, url TEXT NOT NULL, "
+        "created_us INTEGER NOT NULL, accepted_us INTEGER, failures INTEGER NOT NULL, "
+        "error TEXT NOT NULL) STRICT"
+    )
+    db.execute("CREATE INDEX idx_addresses_person ON addresses (person)")
+
+
+@MIGRATIONS()
 def m019_access_of_persons(db: Database) -> None:
     """Sessions and links belong to persons; sessions of nobody end. People count their changes."""
     db.execute("DELETE FROM sessions")

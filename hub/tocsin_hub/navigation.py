@@ -40,6 +40,7 @@ ENTRIES = (
     Entry("drill.show", "nav.drill", Role.OFFICER),
     Entry("pages.alerts.policies", "nav.policies", Role.ADMIN),
     Entry("people.everybody", "people.heading", Role.ADMIN),
+    Entry("pages.me", "me.title", Role.WORKER),
     Entry("people.account", "nav.account", Role.WORKER),
 )
 

@@ -25,6 +25,7 @@ from tocsin_hub.ingest import Ingest
 from tocsin_hub.link import Link
 from tocsin_hub.live import Live
 from tocsin_hub.people.reading import People
+from tocsin_hub.phones.service import Phones
 from tocsin_hub.recorder import Recorder, prepare
 from tocsin_hub.rooms import Hearing, Rooms
 from tocsin_hub.services import Health, Services
@@ -64,6 +65,7 @@ class Hub:
         self.live.start(on_death)
         self.writer.start(self.ingest.settle, on_death)
         self.engine.start(on_death)
+        self.services.phones.start(on_death)
         self.link.start(self.ingest.receive, self._hearing, on_death)
         start_thread("ticker", self._tick, on_death)
 
@@ -71,6 +73,7 @@ class Hub:
         """Stop all threads; what was received is committed."""
         self._stopping.set()
         self.engine.stop()
+        self.services.phones.stop()
         self.link.stop()
         self.writer.stop()
         self.live.stop()
@@ -114,12 +117,13 @@ def build(
         store=parts.store,
         people=parts.people,
         rooms=parts.rooms,
+        phones=parts.phones,
         writer=parts.writer,
         epoch=parts.epoch,
         clock=clock,
         health=lambda: _health(ingest, parts.writer, parts.link),
         incidents=parts.incidents,
-        desk=Desk(parts.writer, clock, settings.incidents.limits),
+        desk=parts.desk,
         alerts=parts.alerts,
         engine=engine,
     )
@@ -143,6 +147,8 @@ class _Parts:
     people: People
     alerts: AlertReading
     live: Live
+    desk: Desk
+    phones: Phones
 
 
 def _parts(settings: HubSettings, clock: Callable[[], int]) -> _Parts:
@@ -151,6 +157,7 @@ def _parts(settings: HubSettings, clock: Callable[[], int]) -> _Parts:
     rooms = Rooms(store.nodes(), Hearing(connected=False, since_us=clock()))
     writer = Writer(Recorder(settings.database), settings.ingest)
     incidents = Incidents(store)
+    desk = Desk(writer, clock, settings.incidents.limits)
     return _Parts(
         settings=settings,
         clock=clock,
@@ -163,12 +170,24 @@ def _parts(settings: HubSettings, clock: Callable[[], int]) -> _Parts:
         people=People(store),
         alerts=AlertReading(store),
         live=Live(settings.web, rooms, epoch, lambda: writer.state.latest_change, incidents),
+        desk=desk,
+        phones=Phones(
+            settings=settings,
+            store=store,
+            writer=writer,
+            clock=clock,
+            desk=desk,
+            names=incidents.names,
+            zone=site_time_zone(settings.alerts.time_zone),
+        ),
     )
 
 
 def _engine(parts: _Parts) -> Engine:
     channels: tuple[Channel, ...] = (
+        parts.phones.push,
         PageChannel(parts.live),
+        parts.phones.apprise,
         ActuatorChannel(parts.link.publish_retained, parts.alerts.lit, parts.clock),
     )
     return Engine(

@@ -11,6 +11,7 @@ from tocsin_hub.alerts.reading import AlertReading
 from tocsin_hub.incidents.desk import Desk
 from tocsin_hub.incidents.reading import Incidents
 from tocsin_hub.people.reading import People
+from tocsin_hub.phones.service import Phones
 from tocsin_hub.rooms import Rooms
 from tocsin_hub.settings import HubSettings
 from tocsin_hub.store import Store
@@ -48,6 +49,7 @@ class Services:
     store: Store
     people: People
     rooms: Rooms
+    phones: Phones
     writer: Writer
     epoch: str
     """New for each start of the hub."""

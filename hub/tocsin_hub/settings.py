@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tocsin_hub.alerts.limits import RoadLimits
 from tocsin_hub.incidents.rules import Limits
+from tocsin_hub.phones.settings import ChannelSettings, PushSettings
 from tocsin_shared import settings
 from tocsin_shared.broker import BrokerSettings
 from tocsin_shared.settings import setting, table
@@ -243,6 +244,8 @@ class HubSettings:
     incidents: IncidentSettings = table(IncidentSettings, "Many reports, one incident.")
     alerts: AlertSettings = table(AlertSettings, "Telling people.")
     metrics: MetricsSettings = table(MetricsSettings, "Figures for Prometheus.")
+    push: PushSettings = table(PushSettings, "Notifications on people's phones.")
+    channels: ChannelSettings = table(ChannelSettings, "Other roads to people, such as ntfy on the LAN.")
 
     @property
     def database(self) -> Path:

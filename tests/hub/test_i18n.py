@@ -19,6 +19,7 @@ from tocsin_hub.incidents.model import Answer, HubTrouble, IncidentSeverity, Rem
 from tocsin_hub.people.model import Role
 from tocsin_hub.people.pages import ACTIONS
 from tocsin_hub.people.tokens import Scope
+from tocsin_hub.phones.model import PhoneTroubleKind
 from tocsin_hub.rooms import RoomState
 from tocsin_hub.store import Occasion
 from tocsin_hub.theme import THEMES
@@ -45,7 +46,7 @@ FAMILIES: dict[str, Set[str]] = {
     "severity": set(Severity) | {str(severity) for severity in IncidentSeverity},
     "state": set(RoomState) | {"last_known"},
     "why": set(RoomState) - {RoomState.LISTENING, RoomState.STARTING},
-    "trouble": set(TroubleKind) | set(HubTrouble),
+    "trouble": set(TroubleKind) | set(HubTrouble) | set(PhoneTroubleKind),
     "rhythm": set(Rhythm) - {Rhythm.NONE},
     "certainty": set(Certainty) - {Certainty.CERTAIN},
     "role": set(Role),
@@ -58,6 +59,9 @@ FAMILIES: dict[str, Set[str]] = {
     "policy_error": policy_faults(),
     "policy_day": {str(day) for day in range(7)},
     "policy_done": {"saved", "deleted", "moved", "missing"},
+    "phone_severity": set(IncidentSeverity),
+    "phone_answer": set(Answer),
+    "phone_answered": set(Answer),
     "hop": set(Hop),
     "hop_note": set(Hop),
     "answer": set(Answer),
@@ -142,6 +146,7 @@ def test_korean_is_korean() -> None:
         "format.dbfs",
         "format.ms",
         "format.utc",
+        "phone.title",
     }
 
 

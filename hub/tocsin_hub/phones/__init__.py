@@ -1,0 +1,1 @@
+"""Phones: notifications, whether they are shown, the worker's page, and other roads to a person."""
