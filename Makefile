@@ -7,7 +7,7 @@ ARGS ?=
 OLD := .venv-tflite
 SECONDS ?= 3600
 
-.PHONY: demo dev check test soak screenshots lint format packages clean
+.PHONY: demo dev check test soak screenshots lint format api-docs packages clean
 
 demo: $(VENV)/.demo  ## an alarm, from sound to screen; ARGS="--help" shows the choices
 	$(BIN)/tocsin demo $(ARGS)
@@ -33,6 +33,9 @@ soak: packages $(VENV)/.dev  ## SECONDS of a site that runs: nothing lost, nothi
 
 screenshots: packages $(VENV)/.dev  ## pictures of every page from a made site, into docs/screens
 	$(BIN)/python -m tests.integration.screenshots docs/screens
+
+api-docs: $(VENV)/.dev  ## renew docs/openapi.json and the generated half of docs/asyncapi.yaml
+	$(BIN)/python -m tests.hub.documents
 
 format: $(VENV)/.dev  ## lay the code out
 	$(BIN)/ruff check --fix .

@@ -9,6 +9,7 @@ from tocsin_hub.auth import LINK_MINUTES, make_login_link, secret_key
 from tocsin_hub.link import CLIENT_ID
 from tocsin_hub.people.cli import add_commands
 from tocsin_hub.recorder import Recorder, prepare
+from tocsin_hub.retention.cli import add_store_commands
 from tocsin_hub.server import check_address, serve
 from tocsin_hub.settings import HubSettings
 from tocsin_hub.store import Store, database_errors
@@ -49,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     link.set_defaults(run=_login_link)
 
     add_commands(commands)
+    add_store_commands(commands)
 
     config = commands.add_parser("config", help="about the settings")
     config_commands = config.add_subparsers(required=True, metavar="COMMAND")

@@ -5,6 +5,7 @@ COMMIT, and :meth:`Ingest.tick` in a thread of its own.
 """
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -95,6 +96,7 @@ class Ingest:
         self._on_incident = on_incident
         self._saved_us: dict[str, int] = {}
         self._levels = LevelMinutes()
+        self._counting = threading.Lock()
         self.stored = stored
         """Detections in the database."""
         self.quarantined = quarantined
@@ -304,7 +306,12 @@ class Ingest:
         return Work(write, lambda _: None)
 
     def _count_stored(self) -> None:
-        self.stored += 1
+        self.count(1)
+
+    def count(self, more: int) -> None:
+        """So many detections were stored, or let go of."""
+        with self._counting:
+            self.stored += more
 
     def _count_quarantined(self) -> None:
         self.quarantined += 1

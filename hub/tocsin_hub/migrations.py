@@ -320,6 +320,33 @@ def m022_levels(db: Database) -> None:
     db.execute("CREATE INDEX idx_incidents_drill ON incidents (id) WHERE drill = 1")
 
 
+@MIGRATIONS()
+def m023_counts(db: Database) -> None:
+    """How many detections there are, kept up by the database itself: to count them would read them all."""
+    db.execute("INSERT INTO counters (name, value) SELECT 'events', count(*) FROM events")
+    db.execute(
+        "CREATE TRIGGER events_added AFTER INSERT ON events BEGIN "
+        "UPDATE counters SET value = value + 1 WHERE name = 'events'; END"
+    )
+    db.execute(
+        "CREATE TRIGGER events_gone AFTER DELETE ON events BEGIN "
+        "UPDATE counters SET value = value - 1 WHERE name = 'events'; END"
+    )
+
+
+@MIGRATIONS()
+def m024_retention(db: Database) -> None:
+    """What was let go of when, and indices over age, and over the sounds of a room and a zone."""
+    db.execute(
+        "CREATE TABLE prunings (id INTEGER PRIMARY KEY, at_us INTEGER NOT NULL, seconds REAL NOT NULL, "
+        "removed TEXT NOT NULL) STRICT"
+    )
+    db.execute("CREATE INDEX idx_alerts_created ON alerts (created_us, id)")
+    db.execute("CREATE INDEX idx_troubles_until ON troubles (until_us, id)")
+    db.execute("CREATE INDEX idx_events_node_label ON events (node, label, onset_us, id)")
+    db.execute("CREATE INDEX idx_events_zone_label ON events (zone, label, onset_us, id)")
+
+
 _EVENT_COLUMNS_THAT_MUST_BE = (
     "node",
     "zone",

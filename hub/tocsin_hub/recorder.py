@@ -3,7 +3,6 @@
 Nothing here commits but :meth:`Recorder.transaction`. A recorder belongs to the thread that opened it.
 """
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
@@ -14,10 +13,10 @@ from typing import Any
 import msgspec
 from sqlite_utils import Database
 
+from tocsin_hub.connection import connect
 from tocsin_hub.migrations import MIGRATIONS
 from tocsin_hub.rooms import NodeRecord
 from tocsin_hub.store import (
-    BUSY_SECONDS,
     EVENT_COLUMNS,
     StoredEvent,
     database_errors,
@@ -32,6 +31,8 @@ KEPT_QUARANTINE_ROWS = 1000
 KEPT_TROUBLE_ROWS = 1000
 """Of each node: a loose plug must not fill the disk."""
 KEPT_PAYLOAD_BYTES = 1024
+_KEPT_LOG_BYTES = 64 * 1024 * 1024
+"""The write-ahead log may grow while a backup reads; then it is cut back to this."""
 _PHASE_ORDER = {Phase.ONSET: 0, Phase.UPDATE: 1, Phase.OFFSET: 2}
 _NAMES = ", ".join(EVENT_COLUMNS)
 _INSERT_EVENT = (
@@ -96,8 +97,9 @@ class Recorder:
 
     def open(self) -> None:
         """Connect, in write-ahead mode, each commit forced to the disk."""
-        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS)
+        connection = connect(self.path)
         connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA journal_size_limit = {_KEPT_LOG_BYTES}")
         connection.execute("PRAGMA synchronous = FULL")
         self._database = Database(connection)
         self.changes = self._counter("change")
@@ -301,8 +303,10 @@ def prepare(path: Path) -> None:
     except OSError as error:
         raise UnavailableError(f"the folder {path.parent} cannot be made: {error.strerror}") from error
     with database_errors(path):
-        connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
+        connection = connect(path)
         try:
+            # Of effect only before the first table is made: what is pruned can be given back to the disk.
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             _migrate(Database(connection), path)
         finally:
             connection.close()

@@ -24,9 +24,11 @@ from tocsin_hub.incidents.watch import Watch
 from tocsin_hub.ingest import Ingest
 from tocsin_hub.link import Link
 from tocsin_hub.live import Live
+from tocsin_hub.lock import DatabaseLock
 from tocsin_hub.people.reading import People
 from tocsin_hub.phones.service import Phones
 from tocsin_hub.recorder import Recorder, prepare
+from tocsin_hub.retention.pruner import Pruner
 from tocsin_hub.rooms import Hearing, Rooms
 from tocsin_hub.services import Health, Services
 from tocsin_hub.settings import AlertSettings, HubSettings
@@ -37,6 +39,8 @@ from tocsin_hub.writer import Writer
 from tocsin_shared.errors import UnavailableError
 
 TICK_SECONDS = 1.0
+_LOCK_SECONDS = 30.0
+"""A hub that is started anew waits so long for its forerunner, which may still commit."""
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +58,8 @@ class Hub:
     live: Live
     watch: Watch
     engine: Engine
+    pruner: Pruner
+    lock: DatabaseLock
     _stopping: threading.Event
 
     def start(self, on_death: Callable[[str], None] = end_process) -> None:
@@ -61,12 +67,15 @@ class Hub:
 
         Raises:
             SettingsError: a password or certificate file of the broker cannot be used.
+            UnavailableError: another hub uses the database.
         """
+        self.lock.take(_LOCK_SECONDS)
         self.live.start(on_death)
         self.writer.start(self.ingest.settle, on_death)
         self.engine.start(on_death)
         self.services.phones.start(on_death)
         self.link.start(self.ingest.receive, self._hearing, on_death)
+        self.pruner.start(on_death)
         start_thread("ticker", self._tick, on_death)
 
     def stop(self) -> None:
@@ -74,10 +83,12 @@ class Hub:
         self._stopping.set()
         self.engine.stop()
         self.services.phones.stop()
+        self.pruner.stop()
         self.link.stop()
         self.writer.stop()
         self.live.stop()
         self.services.store.close()
+        self.lock.release()
 
     def _hearing(self, connected: bool) -> None:
         self.services.rooms.set_hearing(connected, self.services.clock())
@@ -112,6 +123,8 @@ def build(
         on_incident(incident)
 
     ingest, watch = _ingest(parts, on_change), _watch(parts, on_change)
+    pruner = Pruner(settings.store, parts.writer, clock, lambda gone: ingest.count(-gone))
+    lock = DatabaseLock(settings.database)
     services = Services(
         settings=settings,
         store=parts.store,
@@ -121,7 +134,7 @@ def build(
         writer=parts.writer,
         epoch=parts.epoch,
         clock=clock,
-        health=lambda: _health(ingest, parts.writer, parts.link),
+        health=lambda: _health(ingest, parts.writer, parts.link, pruner),
         incidents=parts.incidents,
         desk=parts.desk,
         alerts=parts.alerts,
@@ -129,7 +142,10 @@ def build(
     )
     app = create_app(services)
     parts.live.attach(app)
-    return Hub(services, app, ingest, parts.writer, parts.link, parts.live, watch, engine, threading.Event())
+    stopping = threading.Event()
+    return Hub(
+        services, app, ingest, parts.writer, parts.link, parts.live, watch, engine, pruner, lock, stopping
+    )
 
 
 @dataclass(frozen=True)
@@ -241,7 +257,7 @@ def _facts(settings: AlertSettings, rooms: Rooms, people: People) -> SiteFacts:
     )
 
 
-def _health(ingest: Ingest, writer: Writer, link: Link) -> Health:
+def _health(ingest: Ingest, writer: Writer, link: Link, pruner: Pruner) -> Health:
     state = writer.state
     return Health(
         database=state.trouble or "ok",
@@ -250,4 +266,6 @@ def _health(ingest: Ingest, writer: Writer, link: Link) -> Health:
         quarantined=ingest.quarantined,
         queue=state.waiting,
         last_commit_ms=None if state.last_commit_ms is None else round(state.last_commit_ms, 3),
+        pruned=pruner.last,
+        prune_trouble=pruner.trouble,
     )

@@ -12,6 +12,7 @@ from tocsin_hub.incidents.desk import Desk
 from tocsin_hub.incidents.reading import Incidents
 from tocsin_hub.people.reading import People
 from tocsin_hub.phones.service import Phones
+from tocsin_hub.retention.rules import Pruned
 from tocsin_hub.rooms import Rooms
 from tocsin_hub.settings import HubSettings
 from tocsin_hub.store import Store
@@ -34,6 +35,10 @@ class Health:
     queue: int
     """Messages that wait for the disk."""
     last_commit_ms: float | None
+    pruned: Pruned | None
+    """What was let go of last."""
+    prune_trouble: str
+    """Why nothing could be let go of; empty when all is well."""
 
     @property
     def ok(self) -> bool:

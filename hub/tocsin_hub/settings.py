@@ -12,6 +12,7 @@ from tocsin_shared.settings import setting, table
 
 SPARE_THREADS = 8
 """Threads that dashboards may not use up, so that pages and the API always answer."""
+_MOST_DAYS = 36_500
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,31 @@ class StoreSettings:
 
     path: Path | None = setting(
         None, "The SQLite file; by default hub.sqlite in the state folder.", shown='"hub-state/hub.sqlite"'
+    )
+    keep_events_days: int = setting(
+        365,
+        "Detections are kept so long, but as long as their incident lasts; 0: for ever.",
+        minimum=0,
+        maximum=_MOST_DAYS,
+    )
+    keep_incidents_days: int = setting(
+        1095,
+        "Incidents that are over, with their timelines, and drills; 0: for ever.",
+        minimum=0,
+        maximum=_MOST_DAYS,
+    )
+    keep_alerts_days: int = setting(
+        1095, "Who was told of what, when and how; 0: for ever.", minimum=0, maximum=_MOST_DAYS
+    )
+    keep_audit_days: int = setting(1095, "Who did what; 0: for ever.", minimum=0, maximum=_MOST_DAYS)
+    keep_quarantine_days: int = setting(
+        90, "Messages that could not be read; 0: for ever.", minimum=0, maximum=_MOST_DAYS
+    )
+    keep_troubles_days: int = setting(
+        365, "Troubles of nodes that are over; 0: for ever.", minimum=0, maximum=_MOST_DAYS
+    )
+    prune_hour: int = setting(
+        3, "Hour of the day, local time of this machine, in which old data goes.", minimum=0, maximum=23
     )
 
 

@@ -4,8 +4,7 @@ Every thread that asks gets a connection of its own that cannot write; the only 
 belongs to the writer thread (see :mod:`tocsin_hub.recorder`).
 """
 
-import base64
-import binascii
+import re
 import sqlite3
 import threading
 import weakref
@@ -19,6 +18,7 @@ from typing import Any
 import msgspec
 from sqlite_utils import Database
 
+from tocsin_hub.connection import connect
 from tocsin_hub.rooms import NodeRecord, RoomState
 from tocsin_hub.times import from_us
 from tocsin_shared import codec
@@ -35,10 +35,8 @@ from tocsin_shared.events import (
     ScoredLabel,
     Trouble,
 )
-from tocsin_shared.labels import SEVERITIES, Severity, severity_of
+from tocsin_shared.labels import Severity, severity_of
 
-BUSY_SECONDS = 5.0
-"""How long a connection waits for another process that holds the database."""
 MAX_PAGE = 500
 EVERYWHERE: frozenset[str] = frozenset()
 """The zones of somebody who sees all of them."""
@@ -135,6 +133,10 @@ _OCCASIONS = {
     Occasion.TEST: ("test = 1",),
     Occasion.DRILL: (f"id IN {_IN_DRILLS}",),
 }
+_NEWEST_FIRST = "ORDER BY onset_us DESC, id DESC LIMIT ?"
+CURSOR_PATTERN = r"^([0-9]{1,18}\.[0-9A-HJKMNP-TV-Z]{26})?(?!\n)$"
+"""A place in a list: a time in microseconds and an id. Empty is the beginning of it."""
+_RESTORE = "; stop the hub and put a backup back: tocsin hub restore FILE"
 _BAD_CURSOR = "the cursor is not one that this hub gave out"
 _TOP = msgspec.json.Decoder(tuple[ScoredLabel, ...])
 
@@ -171,7 +173,9 @@ def database_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise UnavailableError(f"the database {path} cannot be used: {error}") from error
+        # Of this very class are the errors of a file that is damaged or is no database.
+        remedy = _RESTORE if type(error) is sqlite3.DatabaseError else ""
+        raise UnavailableError(f"the database {path} cannot be used: {error}{remedy}") from error
 
 
 class Store:
@@ -191,7 +195,7 @@ class Store:
         database: Database | None = getattr(self._mine, "database", None)
         if database is None:
             # Only so that close() may close it: each connection is used by one thread alone.
-            connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, check_same_thread=False)
+            connection = connect(self.path, check_same_thread=False)
             connection.execute("PRAGMA query_only = 1")
             database = Database(connection)
             self._mine.database = database
@@ -246,13 +250,51 @@ class Store:
         if cursor is not None:
             conditions.append("(onset_us, id) < (?, ?)")
             parameters += decode_cursor(cursor)
-        inside, names = in_zones(zones)
-        parameters += names
-        where = f" WHERE {' AND '.join(conditions or ['1'])}{inside}"
-        sql = f"{_SELECT_EVENTS}{where} ORDER BY onset_us DESC, id DESC LIMIT ?"
-        rows = self._rows(sql, (*parameters, limit + 1))
+        labels = None if only.severity is None else self._labels(only.severity)
+        if labels is None and len(zones) <= 1:
+            inside, names = in_zones(zones)
+            where = f" WHERE {' AND '.join(conditions or ['1'])}{inside}"
+            sql = f"{_SELECT_EVENTS}{where} {_NEWEST_FIRST}"
+            rows = self._rows(sql, (*parameters, *names, limit + 1))
+        else:
+            rows = self._newest_of_each(zones, labels, conditions, (*parameters, limit + 1))
         events = tuple(event_from_row(row) for row in rows[:limit])
         return HistoryPage(events, encode_cursor(events[-1]) if len(rows) > limit else None)
+
+    def _labels(self, severity: Severity) -> list[str]:
+        """Labels of this severity that ever came, each found by one step in the index over labels."""
+        steps = (
+            "WITH RECURSIVE known (label) AS (SELECT min(label) FROM events UNION ALL "
+            "SELECT (SELECT min(label) FROM events WHERE label > known.label) FROM known "
+            "WHERE known.label IS NOT NULL) SELECT label FROM known WHERE label IS NOT NULL"
+        )
+        return [label for (label,) in self._rows(steps) if severity_of(label) is severity]
+
+    def _newest_of_each(
+        self,
+        zones: frozenset[str],
+        labels: Sequence[str] | None,
+        conditions: Sequence[str],
+        parameters: Sequence[Any],
+    ) -> list[tuple[Any, ...]]:
+        """Rows merged from the newest of each zone and label, so that looking for rare ones reads no others.
+
+        The last parameter is the limit; no zones, or ``None`` for the labels, means all of them.
+        """
+        wanted = [
+            (zone, label) for zone in (sorted(zones) if zones else (None,)) for label in (labels or (None,))
+        ]
+        if labels is not None and not labels:
+            return []
+        each = ["some.zone = one.zone"] * bool(zones)
+        each += ["some.label = one.label", "some.test = 0"] * (labels is not None)
+        newest = f"SELECT id FROM events AS some WHERE {' AND '.join([*each, *conditions])} {_NEWEST_FIRST}"  # noqa: S608
+        sql = (
+            f"SELECT {', '.join(f'events.{name}' for name in EVENT_COLUMNS)} FROM "  # noqa: S608
+            "(SELECT value ->> 0 AS zone, value ->> 1 AS label FROM json_each(?)) AS one "
+            f"CROSS JOIN events ON events.id IN ({newest}) ORDER BY onset_us DESC, events.id DESC LIMIT ?"
+        )
+        return self._rows(sql, (msgspec.json.encode(wanted).decode(), *parameters, parameters[-1]))
 
     def event(self, event_id: str, zones: frozenset[str] = EVERYWHERE) -> StoredEvent | None:
         """The event called ``event_id``, if it is stored and happened in one of ``zones``."""
@@ -261,11 +303,11 @@ class Store:
         return event_from_row(rows[0]) if rows else None
 
     def event_count(self) -> int:
-        """Number of detections in the database; reads all of them, so ask rarely."""
-        return int(self._rows("SELECT count(*) FROM events")[0][0])
+        """Number of detections in the database."""
+        return self.counter("events")
 
     def counter(self, name: str) -> int:
-        """The number called ``name``: ``change`` or ``quarantined``."""
+        """The number called ``name``: ``change``, ``events`` or ``quarantined``."""
         return int(self._rows("SELECT value FROM counters WHERE name = ?", (name,))[0][0])
 
     def nodes(self) -> list[NodeRecord]:
@@ -303,19 +345,12 @@ def _conditions(only: HistoryFilter) -> tuple[list[str], list[Any]]:
             conditions.append(condition)
             parameters.append(value)
     conditions += _OCCASIONS[only.occasion] if only.occasion else ()
-    if only.severity is not None:
-        # A label that is not listed has the severity of unknown labels, so that one is asked by exclusion.
-        unlisted = only.severity is severity_of("")
-        labels = [name for name, severity in SEVERITIES.items() if (severity is only.severity) != unlisted]
-        conditions.append("test = 0")
-        conditions.append(f"label {'NOT ' if unlisted else ''}IN ({', '.join('?' * len(labels))})")
-        parameters += labels
     return conditions, parameters
 
 
 def encode_cursor(event: StoredEvent) -> str:
-    """Where the events older than ``event`` begin, as text without a meaning to its reader."""
-    return base64.urlsafe_b64encode(f"{event.onset_us}.{event.id}".encode()).decode().rstrip("=")
+    """Where the events older than ``event`` begin."""
+    return f"{event.onset_us}.{event.id}"
 
 
 def decode_cursor(cursor: str) -> tuple[int, str]:
@@ -324,15 +359,9 @@ def decode_cursor(cursor: str) -> tuple[int, str]:
     Raises:
         BadInputError: it is not one of ours.
     """
-    try:
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode(
-            "ascii"
-        )
-    except (binascii.Error, ValueError) as error:
-        raise BadInputError(_BAD_CURSOR) from error
-    onset, _, event_id = text.partition(".")
-    if not (onset.isdecimal() and len(onset) < 19 and event_id.isalnum() and len(event_id) == 26):
+    if not cursor or not re.fullmatch(CURSOR_PATTERN, cursor):
         raise BadInputError(_BAD_CURSOR)
+    onset, _, event_id = cursor.partition(".")
     return int(onset), event_id
 
 

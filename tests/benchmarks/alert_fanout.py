@@ -64,7 +64,7 @@ def main(rounds: int, workers: int) -> int:
                 desk.settle()
     p50, p99 = np.quantile(took, [0.5, 0.99])
     within = p99 <= LIMIT_MS
-    print(  # noqa: T201
+    print(
         f"stored -> handed to the channel, {workers} workers, {rounds} alarms: "
         f"p50 {p50:.0f} ms, p99 {p99:.0f} ms, longest {max(took):.0f} ms; limit p99 {LIMIT_MS:.0f} ms: "
         f"{'kept' if within else 'BROKEN'}"

@@ -46,7 +46,7 @@ def main(each: int) -> None:
         told = [told_after(judge, *alarm_after(kind, rng)) for _ in range(each)]
         first = [min(one.values()) for one in told if one]
         sure = [one[Certainty.CERTAIN] for one in told if Certainty.CERTAIN in one]
-        print(f"{kind}: told {len(first)} of {each}; first {_spread(first)}; certain {_spread(sure)}")  # noqa: T201
+        print(f"{kind}: told {len(first)} of {each}; first {_spread(first)}; certain {_spread(sure)}")
 
 
 def _spread(seconds: list[float]) -> str:

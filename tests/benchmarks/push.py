@@ -82,7 +82,7 @@ def main(workers: int, rounds: int) -> None:
         hub.engine.start()
         _register(hub, workers, port)
         for number in range(1, rounds + 1):
-            print(_round(hub, service, workers, number))  # noqa: T201
+            print(_round(hub, service, workers, number))
             time.sleep(1.0)  # results are written down
         hub.stop()
     process.terminate()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
+from tests.hub.described import refuse_undescribed
 from tests.hub.parts import Line, log_in
 from tocsin_hub.root import Hub, build
 from tocsin_hub.settings import HubSettings
@@ -21,6 +22,7 @@ def line(tmp_path: Path) -> Iterator[Line]:
 def hub(tmp_path: Path) -> Iterator[Hub]:
     deaths: list[str] = []
     made = build(HubSettings(state_folder=tmp_path / "state"))
+    made.app.after_request(refuse_undescribed)
     made.live.start(deaths.append)
     made.writer.start(made.ingest.settle, deaths.append)
     yield made

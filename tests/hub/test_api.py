@@ -230,6 +230,7 @@ def test_health_needs_no_session_and_says_what_is_wrong(hub: Hub) -> None:
         "stored": 1,
         "quarantined": 1,
         "queue": 0,
+        "pruning": {"status": "ok", "last": None, "removed": {}},
     }
 
 

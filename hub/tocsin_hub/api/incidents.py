@@ -9,7 +9,8 @@ from flask.typing import ResponseReturnValue
 from msgspec import Meta
 from ulid import ULID
 
-from tocsin_hub.api.parts import described, needs, problem, who
+from tocsin_hub.api.answers import Cursor
+from tocsin_hub.api.parts import ConflictError, described, needs, problem, who
 from tocsin_hub.incidents.model import Answer, Drill, Incident, IncidentKind, IncidentSeverity, Step
 from tocsin_hub.incidents.reading import IncidentFilter
 from tocsin_hub.people import audit
@@ -17,16 +18,16 @@ from tocsin_hub.people.model import Role
 from tocsin_hub.services import services
 from tocsin_hub.store import MAX_PAGE
 from tocsin_hub.views import drills_json, incidents_json, log_json
-from tocsin_shared.errors import BadInputError
 from tocsin_shared.events import Certainty, Ulid, Zone
 
 DEFAULT_PAGE = 50
 MOST_MINUTES = 240
+_OF_THE_PAST = ["before", "active", "severity", "kind", "zone"]
 
 incidents = Blueprint("incidents", __name__)
 
 
-class PersonShown(msgspec.Struct):
+class SomebodyShown(msgspec.Struct):
     """A person; the name is empty if she is not known any more."""
 
     id: str
@@ -63,7 +64,7 @@ class IncidentShown(msgspec.Struct):
     updated: str
     cleared: str | None
     acknowledged: str | None
-    acknowledged_by: PersonShown | None
+    acknowledged_by: SomebodyShown | None
     help: str | None
     origin_node: str | None
     origin_room: str | None
@@ -93,7 +94,7 @@ class LineShown(msgspec.Struct):
 
     at: str
     step: Step
-    person: PersonShown | None
+    person: SomebodyShown | None
     node: str | None
     room: str | None
     event: str | None
@@ -111,7 +112,7 @@ class DrillShown(msgspec.Struct):
 
     id: str
     zones: list[str]
-    started_by: PersonShown | None
+    started_by: SomebodyShown | None
     note: str
     started: str
     ends: str
@@ -128,8 +129,10 @@ class DrillList(msgspec.Struct):
 class IncidentQuery(msgspec.Struct, forbid_unknown_fields=True):
     """Incidents after a change (``after``), or those of the past, the newest first."""
 
-    after: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
-    before: Annotated[str, Meta(max_length=60)] | None = None
+    after: Annotated[int, Meta(ge=0, le=2**63 - 1, extra_json_schema={"x-not-with": _OF_THE_PAST})] | None = (
+        None
+    )
+    before: Cursor = ""
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] | None = None
     active: bool | None = None
     severity: IncidentSeverity | None = None
@@ -161,9 +164,6 @@ def list_incidents() -> ResponseReturnValue:
 
 
 def _changes(query: IncidentQuery) -> ResponseReturnValue:
-    for name in ("before", "active", "severity", "kind", "zone"):
-        if getattr(query, name) is not None:
-            raise BadInputError(f"{name}: cannot be combined with after")
     hub = services()
     page = hub.incidents.after(query.after or 0, query.limit or MAX_PAGE, who().zones)
     shown = incidents_json(page.incidents, hub.rooms, hub.incidents)
@@ -173,10 +173,7 @@ def _changes(query: IncidentQuery) -> ResponseReturnValue:
 def _history(query: IncidentQuery) -> ResponseReturnValue:
     hub = services()
     only = IncidentFilter(query.active, query.severity, query.kind, query.zone)
-    try:
-        page = hub.incidents.before(query.before or None, query.limit or DEFAULT_PAGE, only, who().zones)
-    except BadInputError as error:
-        raise BadInputError(f"before: {error}") from error
+    page = hub.incidents.before(query.before or None, query.limit or DEFAULT_PAGE, only, who().zones)
     shown = incidents_json(page.incidents, hub.rooms, hub.incidents)
     return jsonify(incidents=shown, next=page.next, more=page.next is not None)
 
@@ -237,7 +234,7 @@ def list_drills() -> ResponseReturnValue:
 
 @incidents.post("/drills")
 @needs(Role.OFFICER)
-@described("drills", body=NewDrill, answer=DrillShown, status=201)
+@described("drills", body=NewDrill, answer=DrillShown, status=201, errors=(409,))
 def start_drill() -> ResponseReturnValue:
     """Start a drill: for some minutes, what is heard in these zones is marked as a drill, and alerted."""
     wanted: NewDrill = request.context.json  # type: ignore[attr-defined]
@@ -278,14 +275,14 @@ def _zones_of(wanted: NewDrill) -> frozenset[str]:
     """Zones of the drill; empty means every zone.
 
     Raises:
-        BadInputError: a zone in which no room is, or that the officer does not see.
+        ConflictError: a zone in which no room is, or that the officer does not see.
     """
     known = _known_zones()
     for number, zone in enumerate(wanted.zones):
         if zone not in known or not who().sees(zone):
-            raise BadInputError(f"zones.{number}: there is no room in zone {zone}")
+            raise ConflictError(f"zones.{number}: there is no room in zone {zone}")
     if not known:
-        raise BadInputError("zones: there is no room yet in which a drill could be")
+        raise ConflictError("zones: there is no room yet in which a drill could be")
     return frozenset(wanted.zones) or who().zones
 
 

@@ -1,16 +1,19 @@
 """What all of the API shares: its blueprint, who may ask, how errors are told, how answers are described."""
 
+import inspect
 from collections.abc import Callable
 from functools import wraps
 from http import HTTPStatus
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 from flask import Blueprint, abort, g, jsonify, make_response, request
 from flask.typing import ResponseReturnValue
-from spectree import Response, SpecTree
-from spectree.model_adapter import get_msgspec_model_adapter
+from spectree import Response
+from spectree.plugins.base import Context
 
+from tocsin_hub.api import asking
+from tocsin_hub.api.document import document, new_spec
 from tocsin_hub.people import access, tokens
 from tocsin_hub.people.guard import SAFE
 from tocsin_hub.people.limits import ANSWERS, limit_api
@@ -20,17 +23,15 @@ from tocsin_hub.services import services
 from tocsin_shared.errors import BadInputError, UnavailableError
 
 P = ParamSpec("P")
+S = TypeVar("S", bound=msgspec.Struct)
 View = Callable[P, ResponseReturnValue]
+JSON = "application/json"
 api = Blueprint("api", __name__, url_prefix="/api/v1")
-SPEC = SpecTree(
-    "flask",
-    title="Tocsin hub",
-    version="v1",
-    path="api/v1/docs",
-    mode="strict",
-    annotations=False,
-    model_adapter=get_msgspec_model_adapter(),
-)
+SPEC = new_spec("Tocsin hub")
+
+
+class ConflictError(BadInputError):
+    """What was asked for is well formed, but does not fit what is there: answered 409, not 400."""
 
 
 class ErrorWords(msgspec.Struct):
@@ -54,31 +55,60 @@ def problem(status: int, code: str, message: str) -> ResponseReturnValue:
 def described(
     tag: str,
     *,
-    answer: type[msgspec.Struct],
+    answer: type[msgspec.Struct] | None,
     query: type[msgspec.Struct] | None = None,
     body: type[msgspec.Struct] | None = None,
     status: int = 200,
+    errors: tuple[int, ...] = (),
+    public: bool = False,
 ) -> Callable[[View[P]], View[P]]:
-    """Checks and documents an endpoint; what was checked is in ``request.context.query`` and ``.json``."""
-    answers = {f"HTTP_{status}": answer} | {
-        f"HTTP_{code}": Problem for code in (400, 401, 403, 404, 415, 503)
-    }
-    validate: Any = SPEC.validate(
-        query=query,
-        json=body,
-        resp=Response(**answers),
-        tags=[tag],
-        before=_refuse_bad_input,
-        skip_validation=False,
-    )
-    return validate  # type: ignore[no-any-return]
+    """Checks and documents an endpoint; what was checked is in ``request.context.query`` and ``.json``.
+
+    ``errors`` are statuses that it answers beside those of every endpoint, such as 409; ``public`` says
+    that it needs no session, because it is no part of :data:`api`. Tests compare answers with ``answer``.
+    """
+
+    def decorate(view: View[P]) -> View[P]:
+        known = {400, 401, 403, 429, 503, *errors}
+        known |= {404} if inspect.signature(view).parameters else set()
+        known |= {413, 415} if body is not None else set()
+        validate: Any = SPEC.validate(
+            query=query,
+            json=body,
+            resp=Response(**{f"HTTP_{status}": answer} | {f"HTTP_{code}": Problem for code in sorted(known)}),
+            tags=[tag],
+            before=lambda *_: _check(query, body),
+            after=lambda *_: None,
+            skip_validation=True,
+            validation_error_status=400,
+            operation_id=view.__name__,
+            security=[] if public else None,
+        )
+        return validate(view)  # type: ignore[no-any-return]
+
+    return decorate
 
 
-def _refuse_bad_input(_request: object, _response: object, error: Any, _view: object, adapter: Any) -> None:
-    if error is not None:
-        first = adapter.validation_errors(error)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the request"
-        abort(make_response(problem(400, "bad_parameter", f"{place}: {first['msg']}")))
+def _check(query: type[msgspec.Struct] | None, body: type[msgspec.Struct] | None) -> None:
+    """Read what the current request says, or refuse it."""
+    if body is not None and request.mimetype != JSON:
+        words = f"Send the body as {JSON}, not as {request.mimetype[:80] or 'a body without a type'}."
+        abort(make_response(problem(415, "unsupported_media_type", words)))
+    asked_for = query and asking.read_query(request.args.items(multi=True), query)
+    said = body and asking.read_body(request.get_data(), body)
+    request.context = Context(asked_for, said, None, None, None)  # type: ignore[attr-defined]
+
+
+def asked(kind: type[S]) -> S:
+    """The parameters of the current request, as its description says: a ``kind``."""
+    query: S = request.context.query  # type: ignore[attr-defined]
+    return query
+
+
+def sent(kind: type[S]) -> S:
+    """The body of the current request, as its description says: a ``kind``."""
+    body: S = request.context.json  # type: ignore[attr-defined]
+    return body
 
 
 def who() -> Person:
@@ -134,6 +164,17 @@ def _bad_input(error: BadInputError) -> ResponseReturnValue:
     return problem(400, "bad_parameter", str(error))
 
 
+@api.errorhandler(ConflictError)
+def _conflict(error: ConflictError) -> ResponseReturnValue:
+    return problem(409, "conflict", str(error))
+
+
 @api.errorhandler(UnavailableError)
 def _unavailable(_error: UnavailableError) -> ResponseReturnValue:
     return problem(503, "unavailable", "The database does not answer at the moment; try again soon.")
+
+
+@api.get("/openapi.json")
+def openapi() -> ResponseReturnValue:
+    """The description of this API."""
+    return jsonify(document(SPEC))

@@ -1,0 +1,158 @@
+"""Prints how soon a stored event is on every connected dashboard; a measurement and no test.
+
+``python -m tests.benchmarks.dashboards [--clients 1 100 300] [--events N]``: a real broker, a real hub under
+gunicorn, and Socket.IO clients in processes of their own, which share this machine with the hub. From the
+moment at which the hub began to commit (its own column) to the arrival at each client; the limit is 100 ms
+for the 99th percentile with 100 clients.
+"""
+
+import argparse
+import asyncio
+import multiprocessing
+import os
+import sqlite3
+import sys
+import tempfile
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from multiprocessing.queues import Queue as ProcessQueue
+from pathlib import Path
+
+import numpy as np
+import requests
+import socketio
+
+from tests.hub.brokers import Node, broker
+from tests.hub.parts import ulid
+from tests.hub.processes import NAMESPACE, HubProcess, hub_process
+from tests.shared.messages import sound
+from tocsin_hub.times import now_us
+from tocsin_shared import codec
+from tocsin_shared.topics import node_topic
+
+LIMIT_MS, LIMIT_CLIENTS = 100.0, 100
+PROCESSES = 4
+APART_SECONDS = 0.25
+Arrivals = list[tuple[str, int]]
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one process of dashboards does."""
+
+    address: str
+    cookie: str
+    clients: int
+    events: int
+
+
+def watch(share: Share, ready: "ProcessQueue[int]", done: "ProcessQueue[Arrivals]") -> None:
+    """Some dashboards, in a process of their own, until each has seen all events or none comes any more."""
+    arrivals: Arrivals = []
+
+    async def dashboard(number: int) -> socketio.AsyncClient:
+        client = socketio.AsyncClient(reconnection=False)
+
+        def arrived(data: dict[str, str]) -> None:
+            arrivals.append((data["id"], now_us()))
+
+        client.on("event", arrived, namespace=NAMESPACE)
+        await client.connect(
+            share.address,
+            headers={"Cookie": share.cookie},
+            namespaces=[NAMESPACE],
+            transports=["websocket"],
+            wait_timeout=30,
+        )
+        ready.put(number)
+        return client
+
+    async def run() -> None:
+        opened = [await dashboard(number) for number in range(share.clients)]
+        deadline = time.monotonic() + 30 + share.events * APART_SECONDS * 2
+        while len(arrivals) < share.clients * share.events and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+        done.put(arrivals)
+        for client in opened:
+            await client.disconnect()
+
+    asyncio.run(run())
+
+
+def measure(hub: HubProcess, port: int, clients: int, events: int, first: int) -> bool:
+    """One line of figures; whether the limit is kept, as far as there is one for so many clients."""
+    context = multiprocessing.get_context("spawn")
+    ready: ProcessQueue[int] = context.Queue()
+    done: ProcessQueue[Arrivals] = context.Queue()
+    cookie = _cookie(hub.browser())
+    shares = [len(part) for part in np.array_split(np.arange(clients), min(PROCESSES, clients))]
+    watchers = [
+        context.Process(
+            target=watch, args=(Share(hub.address, cookie, share, events), ready, done), daemon=True
+        )
+        for share in shares
+    ]
+    for watcher in watchers:
+        watcher.start()
+    for _ in range(clients):
+        ready.get(timeout=120)
+    _play(port, events, first)
+    arrivals = [one for _ in watchers for one in done.get(timeout=120)]
+    for watcher in watchers:
+        watcher.join(30)
+    return _report(clients, events, _delays(hub.folder / "state" / "hub.sqlite", arrivals))
+
+
+def _cookie(browser: requests.Session) -> str:
+    return "; ".join(f"{one.name}={one.value}" for one in browser.cookies)
+
+
+def _play(port: int, events: int, first: int) -> None:
+    node = Node(port)
+    for number in range(first, first + events):
+        message = sound(id=ulid(number), seq=number)
+        node.send(node_topic(message.node, "ev", message.label), codec.encode(message))
+        time.sleep(APART_SECONDS)
+    node.close()
+
+
+def _delays(path: Path, arrivals: Arrivals) -> list[float]:
+    """Milliseconds from the beginning of the commit to each arrival."""
+    with closing(sqlite3.connect(path)) as connection:
+        stored = dict(connection.execute("SELECT id, committed_us FROM events").fetchall())
+    return [(at_us - stored[key]) / 1e3 for key, at_us in arrivals]
+
+
+def _report(clients: int, events: int, delays: list[float]) -> bool:
+    p50, p99, most = np.quantile(delays, [0.5, 0.99, 1.0])
+    lost = clients * events - len(delays)
+    limit = f"limit {LIMIT_MS:.0f} ms" if clients == LIMIT_CLIENTS else "no limit"
+    print(
+        f"{clients} dashboards: p50 {p50:.1f} ms, p99 {p99:.1f} ms ({limit}), longest {most:.1f} ms; "
+        f"{len(delays)} arrivals, {lost} missing; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    )
+    return not lost and (clients != LIMIT_CLIENTS or p99 <= LIMIT_MS)
+
+
+def main() -> int:
+    """Measure for each number of clients."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 100, 300])
+    parser.add_argument("--events", type=int, default=60)
+    parser.add_argument("--broker", choices=("embedded", "mosquitto"), default="embedded")
+    arguments = parser.parse_args()
+    good = True
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with (
+            broker(arguments.broker, folder) as port,
+            hub_process(folder, port, max(arguments.clients) + 32) as hub,
+        ):
+            for turn, clients in enumerate(arguments.clients, start=1):
+                good &= measure(hub, port, clients, arguments.events, turn * 100_000)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
