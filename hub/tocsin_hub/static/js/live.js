@@ -5,6 +5,7 @@
 import { io } from "../vendor/socket.io.esm.min.js";
 import { ask, SignedOut } from "./api.js";
 import { now, setServerTime } from "./clock.js";
+import { confirmShown } from "./told.js";
 
 const CHECK_MS = 6000;
 const GRACE_MS = 5000;
@@ -48,6 +49,7 @@ export class Live {
     this.#socket.on("event", (event) => this.#pushed("events", event));
     this.#socket.on("incident", (incident) => this.#pushed("incidents", incident));
     this.#socket.on("room", (room) => this.#pushed("rooms", room));
+    this.#socket.on("alert", confirmShown);
     this.#socket.on("disconnect", (reason) => this.#disconnected(reason));
     this.#socket.on("connect_error", () => this.#refused());
     document.addEventListener("visibilitychange", () => document.hidden || this.#check());
