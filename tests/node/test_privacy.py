@@ -22,6 +22,7 @@ from tocsin_shared.events import (
     Message,
     NodeBorn,
     NodeConnection,
+    NodeReported,
     SoundDetected,
     TroublesChanged,
 )
@@ -38,6 +39,7 @@ KINDS: dict[str, type[Message]] = {
     "ev": SoundDetected,
     "bf": Backfill,
     "troubles": TroublesChanged,
+    "state": NodeReported,
 }
 
 
