@@ -21,8 +21,9 @@ from selenium.webdriver.remote.webelement import WebElement
 from tests.hub.parts import feed, login_path, offset_of
 from tests.hub.test_phones import alert_rows
 from tests.integration.browser import chromium, complaints, emulate, show_as
+from tests.integration.place import AXE, AXE_RULES, SMALL_TARGETS
 from tests.integration.serving import listen, served
-from tests.integration.test_dashboard import AXE, AXE_RULES, NASTY, SMALL_TARGETS
+from tests.integration.test_dashboard import NASTY
 from tests.shared.messages import sound
 from tocsin_hub.demo.broker import free_port
 from tocsin_hub.i18n import LANGUAGES, catalogue

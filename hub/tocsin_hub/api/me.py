@@ -4,7 +4,7 @@ import msgspec
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
-from tocsin_hub.api.incidents import IncidentShown, PersonShown
+from tocsin_hub.api.incidents import IncidentShown, SomebodyShown
 from tocsin_hub.api.parts import described, who
 from tocsin_hub.api.phones import PhoneWords, phone_json
 from tocsin_hub.incidents.model import Incident, IncidentKind
@@ -44,7 +44,7 @@ class Now(msgspec.Struct):
 
     at: str
     change: int
-    person: PersonShown
+    person: SomebodyShown
     incidents: list[IncidentShown]
     rooms: RoomsShown
     reach: Reach
