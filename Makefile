@@ -7,7 +7,9 @@ ARGS ?=
 OLD := .venv-tflite
 SECONDS ?= 3600
 
-.PHONY: demo dev check test soak lint format packages clean
+DEPLOY := .venv-deploy
+
+.PHONY: demo dev check test test-deploy dist soak lint format packages clean
 
 demo: $(VENV)/.demo  ## an alarm, from sound to screen; ARGS="--help" shows the choices
 	$(BIN)/tocsin demo $(ARGS)
@@ -19,7 +21,7 @@ check: $(VENV)/.dev  ## style, types, contracts and the fast tests: under a minu
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -m "not slow"
+	$(BIN)/pytest -q -m "not slow and not deploy"
 
 test: packages $(VENV)/.dev $(OLD)/.ready  ## everything, with real broker, browser and sound
 	$(BIN)/ruff check .
@@ -27,6 +29,14 @@ test: packages $(VENV)/.dev $(OLD)/.ready  ## everything, with real broker, brow
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest
+
+test-deploy: packages $(VENV)/.dev $(DEPLOY)/.ready  ## a site from nothing on booted containers; needs root
+	tests/install-packages debootstrap systemd-container mosquitto-clients
+	$(BIN)/pytest -m deploy tests/deploy
+
+dist: $(VENV)/.dev  ## the wheel that the playbooks install, in dist/
+	rm -rf dist
+	$(PIP) wheel --no-deps -w dist .
 
 soak: packages $(VENV)/.dev  ## SECONDS of a site that runs: nothing lost, nothing leaked, no growth
 	TOCSIN_SOAK_SECONDS=$(SECONDS) $(BIN)/pytest -q -s tests/integration/test_soak.py --timeout 0
@@ -39,7 +49,7 @@ packages:  ## what the tests need from Debian
 	tests/install-packages
 
 clean:  ## forget the environment and all caches
-	rm -rf $(VENV) $(OLD) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(OLD) $(DEPLOY) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -58,4 +68,9 @@ $(OLD)/.ready: pyproject.toml
 	python3.11 -m venv $(OLD)
 	$(OLD)/bin/python -m pip --disable-pip-version-check -q install -e ".[node-tflite,gpio,clips]" \
 		hypothesis iotcore jinja2 prometheus-client pytest pytest-timeout "python-socketio[client]" voluptuous
+	touch $@
+
+$(DEPLOY)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(DEPLOY)
+	$(DEPLOY)/bin/python -m pip --disable-pip-version-check -q install "ansible>=12" "ansible-lint>=25"
 	touch $@
