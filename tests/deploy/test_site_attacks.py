@@ -5,6 +5,7 @@ the hub's or the victim's side, never what the attacker is told: MQTT 3.1.1 call
 """
 
 import shutil
+import socket
 import ssl
 import subprocess
 import threading
@@ -16,12 +17,14 @@ from pathlib import Path
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.reasoncodes import ReasonCode
 
 from tests.deploy.containers import wait_until
 from tests.deploy.site import PASSPHRASE, SiteOfContainers
 
 pytestmark = [pytest.mark.deploy, pytest.mark.slow, pytest.mark.timeout(300)]
 VERSIONS = [MQTTProtocolVersion.MQTTv311, MQTTProtocolVersion.MQTTv5]
+NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 QUIET_SECONDS = 2.0
 """A message that is delivered at all is delivered within this on one machine."""
 
@@ -42,10 +45,10 @@ class Client:
         self._client.tls_set_context(context)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = lambda *_: self.lost.set()
-        self._client.on_message = lambda _c, _u, message: self.heard.append((message.topic, message.payload))
+        self._client.on_message = lambda _c, _u, got: self.heard.append((got.topic, bytes(got.payload)))
         self._client.on_publish = lambda _c, _u, _mid, reason, _p: self.reasons.append(reason.value)
 
-    def _on_connect(self, _c: object, _u: object, _f: object, reason: "paho.ReasonCode", _p: object) -> None:
+    def _on_connect(self, _c: object, _u: object, _f: object, reason: ReasonCode, _p: object) -> None:
         if not reason.is_failure:
             self.connected.set()
 
@@ -197,9 +200,9 @@ def test_80_a_last_will_on_anothers_topic_is_not_published(
             ghost.paho.connect("127.0.0.1", site.broker_port)
             ghost.paho.loop_start()
             ghost.connected.wait(10)
-            socket = ghost.paho.socket()
-            assert socket is not None
-            socket.close()
+            line = ghost.paho.socket()
+            assert line is not None
+            line.close()
             ghost.paho.loop_stop()
             time.sleep(QUIET_SECONDS * 2)
             assert not [payload for _, payload in witness.heard if payload == b"forged"]
@@ -207,74 +210,47 @@ def test_80_a_last_will_on_anothers_topic_is_not_published(
         site.hub.run("systemctl", "start", "tocsin-hub")
 
 
-def test_83_who_shows_no_certificate_or_a_foreign_one_is_refused(site: SiteOfContainers) -> None:
+def openssl(*arguments: str | Path) -> None:
+    """Run openssl."""
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+
+
+def hears_something(site: SiteOfContainers, *arguments: str | Path) -> bool:
+    """Whether a client with these certificates is let in and told whether the hub is there."""
+    listen = ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(site.broker_port), "-t", "tocsin/v1/hub/state"]
+    done = subprocess.run(
+        [*listen, "-C", "1", "-W", "5", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return done.returncode == 0 or done.stdout != ""
+
+
+def test_83_who_shows_no_certificate_or_a_foreign_one_is_refused(site: SiteOfContainers, thief: Path) -> None:
     folder = site.folder / "foreign"
     folder.mkdir()
-    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    subprocess.run(
-        [*make, "-days", "2", "-subj", "/CN=press-1", "-keyout", str(folder / "f.key"), "-out", str(folder / "f.crt")],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    port, ca = str(site.broker_port), str(site.inventory / "pki/ca.crt")
-    listen = [
-        "mosquitto_sub",
-        "-h",
-        "127.0.0.1",
-        "-p",
-        port,
-        "-t",
-        "tocsin/v1/hub/state",
-        "-C",
-        "1",
-        "-W",
-        "5",
-    ]
-    tries = {
-        "no certificate": [*listen, "--cafile", ca],
-        "plaintext": listen,
-        "a foreign CA": [
-            *listen,
-            "--cafile",
-            ca,
-            "--cert",
-            str(folder / "f.crt"),
-            "--key",
-            str(folder / "f.key"),
-        ],
-    }
-    for what, command in tries.items():
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-        assert done.returncode != 0, what
-        assert done.stdout == "", what
+    key, signed, ca = folder / "f.key", folder / "f.crt", site.inventory / "pki/ca.crt"
+    openssl("req", "-x509", *NEW_KEY, "-days", "2", "-subj", "/CN=press-1", "-keyout", key, "-out", signed)
+    assert hears_something(
+        site, "--cafile", ca, "--cert", thief.with_suffix(".crt"), "--key", thief.with_suffix(".key")
+    )
+    assert not hears_something(site, "--cafile", ca)
+    assert not hears_something(site)
+    assert not hears_something(site, "--cafile", ca, "--cert", signed, "--key", key)
 
 
+@pytest.mark.parametrize(("name", "days"), [("press-1", "-1"), ("+", "2"), ("#", "2")])
 def test_83_an_expired_certificate_and_one_with_a_wildcard_for_a_name_are_refused(
-    site: SiteOfContainers,
+    site: SiteOfContainers, tmp_path: Path, name: str, days: str
 ) -> None:
-    folder = site.folder / "odd"
-    folder.mkdir()
-    for name, subject, days in (
-        ("expired", "/CN=press-1", "-1"),
-        ("plus", "/CN=+", "2"),
-        ("hash", "/CN=#", "2"),
-    ):
-        key, request, signed = folder / f"{name}.key", folder / f"{name}.csr", folder / f"{name}.crt"
-        subprocess.run(
-            ["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", subject,
-             "-keyout", str(key), "-out", str(request)], check=True, capture_output=True,
-        )  # fmt: skip
-        subprocess.run(
-            ["openssl", "x509", "-req", "-in", str(request), "-CA", str(site.inventory / "pki/ca.crt"),
-             "-CAkey", str(site.inventory / "pki/ca.key"), "-passin", f"pass:{PASSPHRASE}", "-days", days,
-             "-set_serial", "4711", "-out", str(signed)], check=True, capture_output=True,
-        )  # fmt: skip
-        done = subprocess.run(
-            ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(site.broker_port), "-t", "tocsin/v1/hub/state", "-C", "1",
-             "-W", "5", "--cafile", str(site.inventory / "pki/ca.crt"), "--cert", str(signed), "--key", str(key)],
-            capture_output=True, text=True, check=False, timeout=60,
-        )  # fmt: skip
-        assert done.returncode != 0, name
-        assert done.stdout == "", name
+    key, request, signed = (tmp_path / f"odd.{end}" for end in ("key", "csr", "crt"))
+    ca, ca_key = site.inventory / "pki/ca.crt", site.inventory / "pki/ca.key"
+    openssl("req", *NEW_KEY, "-subj", f"/CN={name}", "-keyout", key, "-out", request)
+    sign = ["-CA", ca, "-CAkey", ca_key, "-passin", f"pass:{PASSPHRASE}", "-set_serial", "4711"]
+    openssl("x509", "-req", "-in", request, *sign, "-days", days, "-out", signed)
+    assert not hears_something(site, "--cafile", ca, "--cert", signed, "--key", key)
 
 
 def test_85_a_payload_of_another_node_is_kept_aside(site: SiteOfContainers, thief: Path) -> None:
@@ -294,8 +270,6 @@ def test_86_what_is_too_large_is_refused_and_the_rest_goes_on(site: SiteOfContai
 
 
 def test_88_many_connections_and_slow_ones_hold_up_no_alarm(site: SiteOfContainers, thief: Path) -> None:
-    import socket
-
     slow = [socket.create_connection(("127.0.0.1", site.broker_port), 10) for _ in range(200)]
     try:
         before = len(site.stored())
