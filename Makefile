@@ -9,7 +9,7 @@ SECONDS ?= 3600
 
 DEPLOY := .venv-deploy
 
-.PHONY: demo dev check test test-deploy dist soak lint format packages clean
+.PHONY: demo dev check test test-deploy test-arm dist soak lint format packages clean
 
 demo: $(VENV)/.demo  ## an alarm, from sound to screen; ARGS="--help" shows the choices
 	$(BIN)/tocsin demo $(ARGS)
@@ -21,7 +21,7 @@ check: $(VENV)/.dev  ## style, types, contracts and the fast tests: under a minu
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -m "not slow and not deploy"
+	$(BIN)/pytest -q -m "not slow and not deploy and not arm"
 
 test: packages $(VENV)/.dev $(OLD)/.ready  ## everything, with real broker, browser and sound
 	$(BIN)/ruff check .
@@ -33,6 +33,10 @@ test: packages $(VENV)/.dev $(OLD)/.ready  ## everything, with real broker, brow
 test-deploy: packages $(VENV)/.dev $(DEPLOY)/.ready  ## a site from nothing on booted containers; needs root
 	tests/install-packages debootstrap systemd-container mosquitto-clients
 	$(BIN)/pytest -m deploy tests/deploy
+
+test-arm: packages $(VENV)/.dev  ## the node under qemu, as on a Raspberry Pi; needs root
+	tests/install-packages debootstrap qemu-user-static
+	$(BIN)/pytest -m arm tests/deploy
 
 dist: $(VENV)/.dev  ## the wheel that the playbooks install, in dist/
 	rm -rf dist

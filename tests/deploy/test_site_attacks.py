@@ -1,8 +1,8 @@
 """Attacks on the broker that the playbooks made, from a client that holds a real node's certificate.
 
 The numbers are those of the list of faults and attacks in docs/security.md. What counts is what is
-delivered to the hub's or the victim's side, never what the attacker is told: MQTT 3.1.1 calls a refused message
-a success.
+delivered to the hub's or the victim's side, never what the attacker is told: MQTT 3.1.1 calls a refused
+message a success.
 """
 
 import shutil
@@ -249,7 +249,16 @@ def test_83_an_expired_certificate_and_one_with_a_wildcard_for_a_name_are_refuse
     key, request, signed = (tmp_path / f"odd.{end}" for end in ("key", "csr", "crt"))
     ca, ca_key = site.inventory / "pki/ca.crt", site.inventory / "pki/ca.key"
     openssl("req", *NEW_KEY, "-subj", f"/CN={name}", "-keyout", key, "-out", request)
-    sign: list[str | Path] = ["-CA", ca, "-CAkey", ca_key, "-passin", f"pass:{PASSPHRASE}", "-set_serial", "4711"]
+    sign: list[str | Path] = [
+        "-CA",
+        ca,
+        "-CAkey",
+        ca_key,
+        "-passin",
+        f"pass:{PASSPHRASE}",
+        "-set_serial",
+        "4711",
+    ]
     openssl("x509", "-req", "-in", request, *sign, "-days", days, "-out", signed)
     assert not hears_something(site, "--cafile", ca, "--cert", signed, "--key", key)
 
