@@ -9,7 +9,11 @@ SECONDS ?= 3600
 
 DEPLOY := .venv-deploy
 
-.PHONY: demo dev check test test-deploy test-arm dist soak lint format packages clean
+# Passwords and keys that were left in a file. High entropy alone is no sign here: hashes of models have it.
+SECRETS := git ls-files | grep -vE 'vendor/|[.](png|tflite|wav)$$|^constraints|^models/zoo/|^docs/study/' | xargs \
+	$(BIN)/detect-secrets-hook --disable-plugin HexHighEntropyString --disable-plugin Base64HighEntropyString
+
+.PHONY: demo dev check test test-deploy test-arm audit dist soak lint format packages clean
 
 demo: $(VENV)/.demo  ## an alarm, from sound to screen; ARGS="--help" shows the choices
 	$(BIN)/tocsin demo $(ARGS)
@@ -21,6 +25,7 @@ check: $(VENV)/.dev  ## style, types, contracts and the fast tests: under a minu
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(SECRETS)
 	$(BIN)/pytest -q -m "not slow and not deploy and not arm"
 
 test: packages $(VENV)/.dev $(OLD)/.ready  ## everything, with real broker, browser and sound
@@ -28,6 +33,7 @@ test: packages $(VENV)/.dev $(OLD)/.ready  ## everything, with real broker, brow
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(SECRETS)
 	$(BIN)/pytest
 
 test-deploy: packages $(VENV)/.dev $(DEPLOY)/.ready  ## a site from nothing on booted containers; needs root
@@ -38,9 +44,13 @@ test-arm: packages $(VENV)/.dev  ## the node under qemu, as on a Raspberry Pi; n
 	tests/install-packages debootstrap qemu-user-static
 	$(BIN)/pytest -m arm tests/deploy
 
-dist: $(VENV)/.dev  ## the wheel that the playbooks install, in dist/
+audit: $(VENV)/.dev  ## known weaknesses of the exact versions that we test with; asks the package index
+	$(BIN)/pip-audit -r constraints.txt --no-deps --disable-pip
+
+dist: $(VENV)/.dev  ## the wheel that the playbooks install, and what is in it (CycloneDX), in dist/
 	rm -rf dist
 	$(PIP) wheel --no-deps -w dist .
+	$(BIN)/cyclonedx-py requirements constraints.txt --pyproject pyproject.toml -o dist/tocsin.cdx.json
 
 soak: packages $(VENV)/.dev  ## SECONDS of a site that runs: nothing lost, nothing leaked, no growth
 	TOCSIN_SOAK_SECONDS=$(SECONDS) $(BIN)/pytest -q -s tests/integration/test_soak.py --timeout 0
