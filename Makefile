@@ -7,7 +7,13 @@ ARGS ?=
 OLD := .venv-tflite
 SECONDS ?= 3600
 
-.PHONY: demo dev check test soak screenshots lint format api-docs packages clean
+DEPLOY := .venv-deploy
+
+# Passwords and keys that were left in a file. High entropy alone is no sign here: hashes of models have it.
+SECRETS := git ls-files | grep -vE 'vendor/|[.](png|tflite|wav)$$|^constraints|^models/zoo/|^docs/study/' | xargs \
+	$(BIN)/detect-secrets-hook --disable-plugin HexHighEntropyString --disable-plugin Base64HighEntropyString
+
+.PHONY: demo dev check test test-deploy test-arm audit dist soak screenshots lint format api-docs packages clean
 
 demo: $(VENV)/.demo  ## an alarm, from sound to screen; ARGS="--help" shows the choices
 	$(BIN)/tocsin demo $(ARGS)
@@ -19,14 +25,32 @@ check: $(VENV)/.dev  ## style, types, contracts and the fast tests: under a minu
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -m "not slow"
+	$(SECRETS)
+	$(BIN)/pytest -q -m "not slow and not deploy and not arm"
 
 test: packages $(VENV)/.dev $(OLD)/.ready  ## everything, with real broker, browser and sound
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(SECRETS)
 	$(BIN)/pytest
+
+test-deploy: packages $(VENV)/.dev $(DEPLOY)/.ready  ## a site from nothing on booted containers; needs root
+	tests/install-packages debootstrap systemd-container mosquitto-clients
+	$(BIN)/pytest -m deploy tests/deploy
+
+test-arm: packages $(VENV)/.dev  ## the node under qemu, as on a Raspberry Pi; needs root
+	tests/install-packages debootstrap qemu-user-static
+	$(BIN)/pytest -m arm tests/deploy
+
+audit: $(VENV)/.dev  ## known weaknesses of the exact versions that we test with; asks the package index
+	$(BIN)/pip-audit -r constraints.txt --no-deps --disable-pip
+
+dist: $(VENV)/.dev  ## the wheel that the playbooks install, and what is in it (CycloneDX), in dist/
+	rm -rf dist
+	$(PIP) wheel --no-deps -w dist .
+	$(BIN)/cyclonedx-py requirements constraints.txt --pyproject pyproject.toml -o dist/tocsin.cdx.json
 
 soak: packages $(VENV)/.dev  ## SECONDS of a site that runs: nothing lost, nothing leaked, no growth
 	TOCSIN_SOAK_SECONDS=$(SECONDS) $(BIN)/pytest -q -s tests/integration/test_soak.py --timeout 0
@@ -45,7 +69,7 @@ packages:  ## what the tests need from Debian
 	tests/install-packages
 
 clean:  ## forget the environment and all caches
-	rm -rf $(VENV) $(OLD) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(OLD) $(DEPLOY) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -64,4 +88,9 @@ $(OLD)/.ready: pyproject.toml
 	python3.11 -m venv $(OLD)
 	$(OLD)/bin/python -m pip --disable-pip-version-check -q install -e ".[node-tflite,gpio,clips,ota]" \
 		hypothesis iotcore jinja2 prometheus-client pytest pytest-timeout "python-socketio[client]" voluptuous
+	touch $@
+
+$(DEPLOY)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(DEPLOY)
+	$(DEPLOY)/bin/python -m pip --disable-pip-version-check -q install "ansible>=12" "ansible-lint>=25"
 	touch $@

@@ -56,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     config_commands = config.add_subparsers(required=True, metavar="COMMAND")
     example = config_commands.add_parser("example", help="print a commented settings file")
     example.set_defaults(run=_example)
+    check = config_commands.add_parser("check", help="say whether a settings file can be used")
+    check.add_argument("config", type=Path, metavar="FILE", help="the hub's settings")
+    check.set_defaults(run=_check)
     return parser
 
 
@@ -68,6 +71,11 @@ def _minutes(text: str) -> int:
 
 def _example(_arguments: argparse.Namespace) -> int:
     print(settings.example(), end="")
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    settings.load(arguments.config)
     return 0
 
 

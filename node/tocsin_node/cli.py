@@ -67,6 +67,9 @@ def _add_config(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     actions = config.add_subparsers(title="commands", metavar="COMMAND", required=True)
     example = actions.add_parser("example", help="print a commented node.toml with every key at its default")
     example.set_defaults(run=_config_example)
+    check = actions.add_parser("check", help="say whether a settings file can be used")
+    check.add_argument("config", type=Path, metavar="FILE", help="settings, node.toml")
+    check.set_defaults(run=_config_check)
 
 
 def _add_bench(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -225,4 +228,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _config_example(_arguments: argparse.Namespace) -> int:
     print(settings.example(), end="")
+    return 0
+
+
+def _config_check(arguments: argparse.Namespace) -> int:
+    settings.load(arguments.config)
     return 0

@@ -25,6 +25,8 @@ _FIGURES: tuple[tuple[str, str, str], ...] = (
     ("temperature_celsius", "gauge", "Temperature of the processor."),
     ("throttled", "gauge", "1 while the board runs slower than it could."),
     ("clock_synchronized", "gauge", "1 while the network keeps the wall clock."),
+    ("own_certificate_days", "gauge", "Days until the node's own certificate ends."),
+    ("broker_certificate_days", "gauge", "Days until the broker's certificate ends."),
     ("heartbeat_timestamp_seconds", "gauge", "Unix time of this report."),
 )
 
@@ -101,5 +103,7 @@ def _values(beat: Heartbeat, *, connected: bool) -> dict[str, float | None]:
         "temperature_celsius": beat.temperature_celsius,
         "throttled": None if beat.throttled is None else int(beat.throttled),
         "clock_synchronized": int(beat.clock is Clock.NTP),
+        "own_certificate_days": beat.own_certificate_days,
+        "broker_certificate_days": beat.broker_certificate_days,
         "heartbeat_timestamp_seconds": beat.at.timestamp(),
     }

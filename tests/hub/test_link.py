@@ -176,7 +176,10 @@ def test_a_refused_password_is_said_once_and_tried_again(
 @pytest.mark.parametrize(
     ("broken", "complaint"),
     [
-        ({"username": "hub", "password_file": "none"}, r"password_file: .*none cannot be read"),
+        (
+            {"username": "hub", "password_file": "none"},
+            r"password_file: .*none cannot be read",
+        ),  # pragma: allowlist secret
         ({"ca_file": "none"}, r"the file .*none does not exist"),
         ({"ca_file": "junk"}, r"cannot be used for TLS"),
         (
