@@ -28,6 +28,7 @@ _FAMILIES = {
     Step.ANSWERED: "answer",
     Step.ESCALATED: "severity",
     Step.ALERTED: "channel",
+    Step.UNREACHED: "channel",
     Step.OPENED: "label",
 }
 

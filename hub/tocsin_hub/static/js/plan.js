@@ -61,6 +61,7 @@ function nearest(from, rooms, [across, down]) {
 
 class PlanRoom {
   #shape;
+  #raised = false;
   #parts = {
     sign: mark("unknown"), name: el("span", { class: "plan-name" }), state: el("span", { class: "plan-state" }),
     bar: el("span", { class: "level-bar" }), level: el("span", { class: "plan-level" }),
@@ -73,6 +74,12 @@ class PlanRoom {
       el("span", { class: "plan-chip" }, el("span", { class: "plan-title" }, sign, name), state, bar, level));
     this.button.addEventListener("click", open);
     this.#place(shape.getBBox(), width, height);
+  }
+
+  /** Draws an alarm's outline over those of its neighbours. */
+  #raise(alarm) {
+    if (alarm && !this.#raised) this.#shape.parentNode.append(this.#shape);
+    this.#raised = alarm;
   }
 
   get node() {
@@ -97,6 +104,7 @@ class PlanRoom {
       part.dataset.state = live ? known : "unknown";
       part.dataset.sounding = sounding?.severity ?? "";
     }
+    this.#raise(sounding?.severity === "alarm");
     setMark(sign, sounding ? sounding.severity : known);
     setText(name, room.room || room.node);
     setText(state, wordsFor(known, sounding, live));

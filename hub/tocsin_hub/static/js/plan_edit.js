@@ -40,7 +40,7 @@ class Drawn {
     const points = whole ? corners : [];
     this.shape.setAttribute("points", points.map((pair) => pair.join(",")).join(" "));
     this.name.setAttribute("x", Math.min(...points.map(([x]) => x), 1e4) + 12);
-    this.name.setAttribute("y", Math.min(...points.map(([, y]) => y), 1e4) + 34);
+    this.name.setAttribute("y", Math.min(...points.map(([, y]) => y), 1e4) + 12);
   }
 
   #drag(press) {
