@@ -100,7 +100,9 @@ class Words:
     def line(self, line: LogLine) -> Line:
         """One line of the course."""
         detail = self._detail(line)
-        values = {"detail": detail, "name": self.person(line.person), "room": self.room(line.node)}
+        place = line.person is None and line.step in {Step.ALERTED, Step.UNREACHED}
+        name = self.texts.t("incident.told_place") if place else self.person(line.person)
+        values = {"detail": detail, "name": name, "room": self.room(line.node)}
         words = self._step(line, values)
         adds = line.step in {Step.HEARD, Step.CLEARED, Step.UNHEARD, Step.REOPENED} and line.detail
         return Line(line.step, self.moment(line.at_us), f"{words} ({detail})" if adds else words)
