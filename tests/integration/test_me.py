@@ -21,8 +21,8 @@ from selenium.webdriver.remote.webelement import WebElement
 from tests.hub.parts import feed, login_path, offset_of
 from tests.hub.test_phones import alert_rows
 from tests.integration.browser import chromium, complaints, emulate, show_as
+from tests.integration.place import AXE, AXE_RULES, SMALL_TARGETS
 from tests.integration.serving import listen, served
-from tests.integration.test_dashboard import AXE, AXE_RULES, NASTY, SMALL_TARGETS
 from tests.shared.messages import sound
 from tocsin_hub.demo.broker import free_port
 from tocsin_hub.i18n import LANGUAGES, catalogue
@@ -35,6 +35,7 @@ from tocsin_shared.events import MicState, SoundDetected
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 PHONE = (390, 844)
+NASTY = "<script>document.title='owned'</script><img src=x onerror=alert(1)> & 창고"
 
 
 @dataclass
