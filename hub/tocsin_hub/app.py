@@ -27,6 +27,7 @@ from tocsin_hub.people.guard import watch
 from tocsin_hub.people.limits import limiter, seconds_to_wait
 from tocsin_hub.people.pages import people
 from tocsin_hub.phones import page as _worker_page  # noqa: F401 - adds its views to the pages
+from tocsin_hub.phones import roads_page as _roads_page  # noqa: F401 - so does this
 from tocsin_hub.plan.pages import may_edit, plan
 from tocsin_hub.services import EXTENSION, Health, Services, services
 from tocsin_hub.settings import HubSettings

@@ -19,6 +19,7 @@ from tocsin_hub.incidents.model import Answer, HubTrouble, IncidentSeverity, Rem
 from tocsin_hub.people.model import Role
 from tocsin_hub.people.pages import ACTIONS
 from tocsin_hub.people.tokens import Scope
+from tocsin_hub.phones.canary import Reach
 from tocsin_hub.phones.model import PhoneTroubleKind
 from tocsin_hub.rooms import RoomState
 from tocsin_hub.store import Occasion
@@ -62,6 +63,8 @@ FAMILIES: dict[str, Set[str]] = {
     "phone_severity": set(IncidentSeverity),
     "phone_answer": set(Answer),
     "phone_answered": set(Answer),
+    "reach": set(Reach),
+    "roads": {"added", "deleted", "tested", "failed"},
     "hop": set(Hop),
     "hop_note": set(Hop),
     "answer": set(Answer),

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ulid import ULID
 
-from tests.hub.parts import feed, log_in, log_in_as, person, ulid, wait_until
+from tests.hub.parts import feed, log_in, log_in_as, person, submit, ulid, wait_until
 from tests.hub.push_service import Browser, PushService, push_service
 from tests.hub.test_push import KIM, message
 from tests.shared.messages import sound
@@ -598,3 +598,25 @@ def test_a_worker_sees_only_what_happens_in_her_zones(hub: Hub) -> None:
     assert worker.get("/api/v1/me/now").get_json()["incidents"] == []
     mine = log_in_as(hub, person(hub, "Kim", role=Role.WORKER, zones=frozenset({"hall-1"})))
     assert len(mine.get("/api/v1/me/now").get_json()["incidents"]) == 1
+
+
+def test_an_admin_enters_an_address_and_sends_a_test(hub: Hub, client: FlaskClient, ntfy: Ntfy) -> None:
+    kim = person(hub, "Kim", role=Role.WORKER)
+    page = f"/admin/people/{kim.id}/roads"
+    assert submit(client, page, page, add="yes", url="ntfy://169.254.169.254/x").status_code == 400
+    assert submit(client, page, page, add="yes", url=ntfy.url).status_code == 302
+    shown = client.get(page).text
+    assert "secret-topic" not in shown
+    assert "hunter2" not in shown
+    [address] = hub.services.phones.apprise.of(kim.id)
+    assert submit(client, page, page, test=address.id).headers["Location"].endswith("done=tested")
+    assert len(ntfy.bodies) == 1
+    ntfy.status = 500
+    assert submit(client, page, page, test=address.id).headers["Location"].endswith("done=failed")
+    assert submit(client, page, page, delete=address.id).status_code == 302
+    assert hub.services.phones.apprise.of(kim.id) == ()
+    noted = hub.services.store.rows("SELECT action, detail FROM audit WHERE action LIKE 'person.address%'")
+    assert noted == [("person.address_added", "ntfy"), ("person.address_deleted", "ntfy")]
+    assert client.get("/admin/people/nobody/roads").status_code == 404
+    officer = log_in_as(hub, person(hub, "Lee", role=Role.OFFICER))
+    assert officer.get(page).status_code == 403

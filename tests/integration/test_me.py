@@ -23,7 +23,6 @@ from tests.hub.test_phones import alert_rows
 from tests.integration.browser import chromium, complaints, emulate, show_as
 from tests.integration.place import AXE, AXE_RULES, SMALL_TARGETS
 from tests.integration.serving import listen, served
-from tests.integration.test_dashboard import NASTY
 from tests.shared.messages import sound
 from tocsin_hub.demo.broker import free_port
 from tocsin_hub.i18n import LANGUAGES, catalogue
@@ -36,6 +35,7 @@ from tocsin_shared.events import MicState, SoundDetected
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 PHONE = (390, 844)
+NASTY = "<script>document.title='owned'</script><img src=x onerror=alert(1)> & 창고"
 
 
 @dataclass
