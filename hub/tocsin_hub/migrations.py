@@ -341,7 +341,7 @@ def m024_retention(db: Database) -> None:
         "CREATE TABLE prunings (id INTEGER PRIMARY KEY, at_us INTEGER NOT NULL, seconds REAL NOT NULL, "
         "removed TEXT NOT NULL) STRICT"
     )
-    db.execute("CREATE INDEX idx_alerts_created ON alerts (created_us, id)")
+    db.execute("CREATE INDEX idx_alerts_age ON alerts (created_us, id)")
     db.execute("CREATE INDEX idx_troubles_until ON troubles (until_us, id)")
     db.execute("CREATE INDEX idx_events_node_label ON events (node, label, onset_us, id)")
     db.execute("CREATE INDEX idx_events_zone_label ON events (zone, label, onset_us, id)")

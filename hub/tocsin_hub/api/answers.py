@@ -54,6 +54,7 @@ class Event(msgspec.Struct, forbid_unknown_fields=True):
     received: Moment
     committed: Moment
     change: int
+    incident: Annotated[Ulid | None, Meta(description="The incident that it is part of.")]
 
 
 class Events(msgspec.Struct, forbid_unknown_fields=True):
