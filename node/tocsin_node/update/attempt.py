@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -222,16 +223,22 @@ class Attempt:
             duet.compared = lambda _pair: None
 
     def activate(self) -> None:
-        """12. Between two detections it becomes the one that speaks, and the link on the disk follows."""
-        duet, deadline = self._around.duet, self._around.mono() + QUIET_SECONDS
+        """12. Between two detections it becomes the one that speaks, and the link on the disk follows.
+
+        Where something is always detected, as an engine may be, it does so all the same after a while, if no
+        alarm is open: what the one before tells is ended, and the new one tells it on.
+        """
+        duet, began = self._around.duet, self._around.mono()
         if not duet.has_other:
             raise LaterError(Fault.BUSY, "nothing is heard now", counted=False)
         self._around.slots.check(self._directive.sha256)
         while True:
             self._still_here()
-            if self._wait_for_sound(duet.swap):
+            waited = self._around.mono() - began
+            force = waited > QUIET_SECONDS / 2.0 and not self._around.alarm_open()
+            if self._wait_for_sound(partial(duet.swap, force=force)):
                 break
-            if duet.failure or self._around.mono() > deadline:
+            if duet.failure or waited > QUIET_SECONDS:
                 duet.detach()
                 raise LaterError(
                     Fault.BUSY, duet.failure or "something is detected all the time", counted=False

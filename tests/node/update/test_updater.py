@@ -339,6 +339,26 @@ def test_a_bundle_that_fails_on_trial_after_a_restart_is_taken_back_too(
     assert node.restarts == []
 
 
+@pytest.mark.parametrize("alarm", [False, True])
+def test_in_a_room_that_is_never_quiet_it_is_made_active_unless_an_alarm_is_open(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, alarm: bool
+) -> None:
+    """An engine that runs all day holds no bundle up; an alarm does."""
+    monkeypatch.setattr("tocsin_node.update.attempt.QUIET_SECONDS", 1.0)
+    open_alarm = [False]
+    node = scene.made(alarm_open=lambda: open_alarm[0])
+    node.ears.room = lambda: tone(0.1)
+    node.start()
+    node.wait(lambda _one: node.duet.open_count >= 1)
+    node.updater.directive(published(scene))
+    node.wait(lambda one: one.state is UpdateState.SHADOWING)
+    open_alarm[0] = alarm
+    report = node.wait(lambda one: (ended(one) and one.seq == 1) or one.error != "")
+    node.stop()
+    expected = (UpdateState.DEFERRED, "E_BUSY") if alarm else (UpdateState.SUCCEEDED, "")
+    assert (report.state, report.error, report.windows_missed) == (*expected, 0)
+
+
 def test_a_report_stays_within_what_may_be_said(scene: Scene, node: Node) -> None:
     """It is encoded as it will be sent."""
     from tocsin_shared.codec import encode
