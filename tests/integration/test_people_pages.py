@@ -65,6 +65,7 @@ def test_from_the_first_link_to_a_worker_s_phone(visitor: Visitor) -> None:
     visitor.press()
     visitor.wait_for("/")
     visitor.open("/account")
+    visitor.press(".menu-more summary")
     visitor.press('form[action$="/logout"] button')
     visitor.wait_for("/signed-out")
     visitor.fill(login="boss", password=PASSWORD)
