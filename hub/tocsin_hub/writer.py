@@ -22,7 +22,7 @@ from tocsin_hub.recorder import Recorder
 from tocsin_hub.settings import IngestSettings
 from tocsin_hub.store import StoredEvent
 from tocsin_hub.threads import end_process, start_thread
-from tocsin_shared.errors import UnavailableError
+from tocsin_shared.errors import TocsinError, UnavailableError
 from tocsin_shared.events import EventRef
 
 T = TypeVar("T")
@@ -199,7 +199,7 @@ class Writer:
                 if _blames_the_work(error):
                     return self._one_by_one(batch, error)
                 self._note_trouble(error)
-            except (ValueError, TypeError, OverflowError) as error:
+            except (ValueError, TypeError, OverflowError, TocsinError) as error:
                 return self._one_by_one(batch, error)
             if self._stopping.wait(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)]):
                 return log.error(

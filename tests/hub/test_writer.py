@@ -18,7 +18,7 @@ from tocsin_hub.recorder import Recorder, prepare
 from tocsin_hub.settings import IngestSettings
 from tocsin_hub.store import Store
 from tocsin_hub.writer import Outcome, Work, Writer
-from tocsin_shared.errors import UnavailableError
+from tocsin_shared.errors import BadInputError, UnavailableError
 
 REFUSING = (
     "CREATE TRIGGER refuse BEFORE INSERT ON events WHEN NEW.seq = 3 BEGIN SELECT RAISE(ABORT, 'no'); END"
@@ -175,6 +175,28 @@ def test_one_message_that_the_database_refuses_does_not_hold_up_the_others(line:
     assert [event.seq for event in line.store.events_after(0).events] == [1, 2, 4, 5]
     assert [ref.seq for ref in line.broker.refs()] == [1, 2, 4, 5]
     assert line.ingest.quarantined == 1
+
+
+def test_a_refusal_inside_a_work_ends_no_thread_and_takes_no_other_along(line: Line) -> None:
+    def refuse(_: Recorder) -> None:
+        raise BadInputError("no such zone")
+
+    enough = _hold_up(line.writer)
+    receipt = line.hear(sound())
+    outcome: list[UnavailableError] = []
+
+    def ask() -> None:
+        try:
+            line.writer.call(refuse)
+        except UnavailableError as error:
+            outcome.append(error)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    enough.set()
+    asking.join(30)
+    assert "no such zone" in str(outcome)
+    wait_until(lambda: line.broker.receipts == [receipt], "the receipt")
 
 
 def test_stopping_commits_what_is_queued(tmp_path: Path) -> None:
