@@ -92,5 +92,5 @@ $(OLD)/.ready: pyproject.toml
 
 $(DEPLOY)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(DEPLOY)
-	$(DEPLOY)/bin/python -m pip --disable-pip-version-check -q install "ansible>=12" "ansible-lint>=25"
+	$(DEPLOY)/bin/python -m pip --disable-pip-version-check -q install -c constraints.txt "ansible>=12" "ansible-lint>=25"
 	touch $@
