@@ -2,6 +2,7 @@
 
 import time
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -299,6 +300,12 @@ def test_a_node_that_is_asked_to_end_again_and_again_on_trial_keeps_its_bundle(s
     node.stop()
 
 
+def leaking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on the process needs a gigabyte more whenever it is asked."""
+    needed = count(10**9, 10**9)
+    monkeypatch.setattr("tocsin_node.update.attempt.resident_bytes", lambda: next(needed))
+
+
 @pytest.mark.parametrize("trouble", ["memory", "time"])
 def test_d49_a_bundle_that_leaks_or_is_late_on_trial_is_taken_back(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, trouble: str
@@ -309,7 +316,7 @@ def test_d49_a_bundle_that_leaks_or_is_late_on_trial_is_taken_back(
     node.updater.directive(published(scene))
     node.wait(lambda one: one.state is UpdateState.SOAKING)
     if trouble == "memory":
-        monkeypatch.setattr("tocsin_node.update.attempt.resident_bytes", lambda: 10**12)
+        leaking(monkeypatch)
     else:
         slow = Vitals(level_dbfs=None, clipped_ratio=0.0, inference_p95_ms=900.0)
         monkeypatch.setattr(node.duet, "vitals", lambda: slow)
@@ -332,7 +339,7 @@ def test_a_bundle_that_fails_on_trial_after_a_restart_is_taken_back_too(
     assert not node.duet.has_other
     node.start()
     node.wait(lambda one: one.state is UpdateState.SOAKING)
-    monkeypatch.setattr("tocsin_node.update.attempt.resident_bytes", lambda: 10**12)
+    leaking(monkeypatch)
     report = node.wait(ended)
     node.stop()
     assert (report.state, report.active.bundle) == (UpdateState.ROLLED_BACK, "factory")
