@@ -244,7 +244,7 @@ def test_address(person: str, address: str) -> ResponseReturnValue:
 
 
 @receipts.post("/receipts")
-@described("receipts", body=Receipt, answer=ReceiptNoted)
+@described("receipts", body=Receipt, answer=ReceiptNoted, public=True)
 def note_receipt() -> ResponseReturnValue:
     """A phone shows a notification: the token that came with it is the right to say so."""
     said: Receipt = request.context.json  # type: ignore[attr-defined]
@@ -255,7 +255,7 @@ def note_receipt() -> ResponseReturnValue:
 
 
 @receipts.post("/receipts/answer")
-@described("receipts", body=LockScreenAnswer, answer=Done)
+@described("receipts", body=LockScreenAnswer, answer=Done, public=True)
 def answer_receipt() -> ResponseReturnValue:
     """A person answers on the lock screen: the token says for which alert."""
     said: LockScreenAnswer = request.context.json  # type: ignore[attr-defined]
@@ -322,7 +322,8 @@ def _no_address() -> ResponseReturnValue:
 def _unknown() -> ResponseReturnValue:
     """A token that is not ours: counted, so that nobody tries all of them."""
     if _wrong.take(request.remote_addr or "", time.monotonic()):
-        return problem(HTTPStatus.NOT_FOUND, "not_found", "This receipt is not one that this hub gave out.")
+        words = "This receipt is not one that this hub gave out."
+        return problem(HTTPStatus.FORBIDDEN, "unknown_receipt", words)
     return _too_many()
 
 
