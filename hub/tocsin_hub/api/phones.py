@@ -19,6 +19,7 @@ from tocsin_hub.phones.model import Address, Phone
 from tocsin_hub.phones.reading import Told
 from tocsin_hub.services import services
 from tocsin_hub.times import iso
+from tocsin_shared.errors import BadInputError
 
 phones = Blueprint("phones", __name__)
 receipts = Blueprint("receipts", __name__, url_prefix="/api/v1")
@@ -265,6 +266,11 @@ def answer_receipt() -> ResponseReturnValue:
     if services().phones.answered(told, said.answer):
         return jsonify(ok=True)
     return problem(HTTPStatus.BAD_REQUEST, "not_answerable", "This message cannot be answered any more.")
+
+
+@receipts.errorhandler(BadInputError)
+def _bad_input(error: BadInputError) -> ResponseReturnValue:
+    return problem(HTTPStatus.BAD_REQUEST, "bad_parameter", str(error))
 
 
 def phone_json(phone: Phone) -> dict[str, Any]:
