@@ -260,7 +260,7 @@ def test_a_receipt_that_was_never_given_out(hub: Hub) -> None:
     for receipt in ["", "x", "r" * 43, "' OR 1=1 --padding", "\x00" * 20, "ü" * 30, "r" * 128]:
         for path, more in (("receipts", {}), ("receipts/answer", {"answer": "safe"})):
             answer = stranger.post(f"/api/v1/{path}", json={"receipt": receipt, **more})
-            assert (answer.status_code, answer.get_json()["error"]["code"]) == (404, "not_found")
+            assert (answer.status_code, answer.get_json()["error"]["code"]) == (403, "unknown_receipt")
 
 
 def test_guessing_receipts_ends_and_true_ones_go_on(
@@ -272,7 +272,7 @@ def test_guessing_receipts_ends_and_true_ones_go_on(
     codes = [
         stranger.post("/api/v1/receipts", json={"receipt": new_receipt()}).status_code for _ in range(25)
     ]
-    assert codes == [404] * 20 + [429] * 5
+    assert codes == [403] * 20 + [429] * 5
     assert stranger.post("/api/v1/receipts", json={"receipt": alert(hub, ulid(7))}).status_code == 200
 
 

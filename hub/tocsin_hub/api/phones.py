@@ -19,6 +19,7 @@ from tocsin_hub.phones.model import Address, Phone
 from tocsin_hub.phones.reading import Told
 from tocsin_hub.services import services
 from tocsin_hub.times import iso
+from tocsin_shared.errors import BadInputError
 
 phones = Blueprint("phones", __name__)
 receipts = Blueprint("receipts", __name__, url_prefix="/api/v1")
@@ -244,7 +245,7 @@ def test_address(person: str, address: str) -> ResponseReturnValue:
 
 
 @receipts.post("/receipts")
-@described("receipts", body=Receipt, answer=ReceiptNoted)
+@described("receipts", body=Receipt, answer=ReceiptNoted, public=True)
 def note_receipt() -> ResponseReturnValue:
     """A phone shows a notification: the token that came with it is the right to say so."""
     said: Receipt = request.context.json  # type: ignore[attr-defined]
@@ -255,7 +256,7 @@ def note_receipt() -> ResponseReturnValue:
 
 
 @receipts.post("/receipts/answer")
-@described("receipts", body=LockScreenAnswer, answer=Done)
+@described("receipts", body=LockScreenAnswer, answer=Done, public=True)
 def answer_receipt() -> ResponseReturnValue:
     """A person answers on the lock screen: the token says for which alert."""
     said: LockScreenAnswer = request.context.json  # type: ignore[attr-defined]
@@ -265,6 +266,11 @@ def answer_receipt() -> ResponseReturnValue:
     if services().phones.answered(told, said.answer):
         return jsonify(ok=True)
     return problem(HTTPStatus.BAD_REQUEST, "not_answerable", "This message cannot be answered any more.")
+
+
+@receipts.errorhandler(BadInputError)
+def _bad_input(error: BadInputError) -> ResponseReturnValue:
+    return problem(HTTPStatus.BAD_REQUEST, "bad_parameter", str(error))
 
 
 def phone_json(phone: Phone) -> dict[str, Any]:
@@ -322,7 +328,8 @@ def _no_address() -> ResponseReturnValue:
 def _unknown() -> ResponseReturnValue:
     """A token that is not ours: counted, so that nobody tries all of them."""
     if _wrong.take(request.remote_addr or "", time.monotonic()):
-        return problem(HTTPStatus.NOT_FOUND, "not_found", "This receipt is not one that this hub gave out.")
+        words = "This receipt is not one that this hub gave out."
+        return problem(HTTPStatus.FORBIDDEN, "unknown_receipt", words)
     return _too_many()
 
 
