@@ -108,6 +108,8 @@ class Words:
         return Line(line.step, self.moment(line.at_us), f"{words} ({detail})" if adds else words)
 
     def _step(self, line: LogLine, values: Mapping[str, str]) -> str:
+        if line.step is Step.ALERTED and line.person is None:
+            return self.texts.t("step.alerted_place", **values)
         # A step that this page does not know by words is shown by its name rather than not at all.
         known = f"step.{line.step}" in self.texts.texts
         return self.texts.t(f"step.{line.step}", **values) if known else self.texts.named("step", line.step)
