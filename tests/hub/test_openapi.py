@@ -196,6 +196,7 @@ def findings(
             "auth": {"openapi": {"session": {"api_key": session}}},
             "continue-on-failure": True,
             "operations": [
+                *judged(made),
                 # What changes something is sent as JSON, even if there is nothing to send.
                 {"include-path": path, "include-method": method.upper(), "headers": {"Content-Type": JSON}}
                 for path, method, operation in operations(made)
@@ -217,6 +218,20 @@ def findings(
                     statuses[event.recorder.label, answer.response.status_code] += 1
         said += complaints(event)
     return said
+
+
+def judged(made: dict[str, Any]) -> list[dict[str, Any]]:
+    """What may refuse well-formed data, by rules that no schema can tell."""
+    accepted = ["2xx", "3xx", "400", "401", "403", "404", "409", "429"]
+    return [
+        {
+            "include-path": path,
+            "include-method": method.upper(),
+            "checks": {"positive_data_acceptance": {"expected-statuses": accepted}},
+        }
+        for path, method, operation in operations(made)
+        if operation.get("x-judged")
+    ]
 
 
 def complaints(event: events.EngineEvent) -> list[str]:
