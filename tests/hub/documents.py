@@ -14,7 +14,7 @@ import msgspec
 import yaml
 
 from tocsin_hub.api.document import document
-from tocsin_hub.api.parts import SPEC
+from tocsin_hub.api.parts import JUDGED, SPEC
 from tocsin_hub.root import build
 from tocsin_hub.settings import HubSettings
 from tocsin_shared import events
@@ -40,7 +40,7 @@ def openapi() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         app = build(HubSettings(state_folder=Path(folder))).app
         with app.app_context():
-            return document(SPEC)
+            return document(SPEC, JUDGED)
 
 
 def schemas() -> dict[str, Any]:

@@ -195,12 +195,7 @@ def findings(
             "headers": {"Origin": address},
             "auth": {"openapi": {"session": {"api_key": session}}},
             "continue-on-failure": True,
-            "operations": [
-                # What changes something is sent as JSON, even if there is nothing to send.
-                {"include-path": path, "include-method": method.upper(), "headers": {"Content-Type": JSON}}
-                for path, method, operation in operations(made)
-                if method != "get" and "requestBody" not in operation
-            ],
+            "operations": [*judged(made), *sent_without_body(made)],
             "generation": {
                 "max-examples": 10,
                 "deterministic": True,
@@ -217,6 +212,29 @@ def findings(
                     statuses[event.recorder.label, answer.response.status_code] += 1
         said += complaints(event)
     return said
+
+
+def sent_without_body(made: dict[str, Any]) -> list[dict[str, Any]]:
+    """What changes something is sent as JSON, even if there is nothing to send."""
+    return [
+        {"include-path": path, "include-method": method.upper(), "headers": {"Content-Type": JSON}}
+        for path, method, operation in operations(made)
+        if method != "get" and "requestBody" not in operation
+    ]
+
+
+def judged(made: dict[str, Any]) -> list[dict[str, Any]]:
+    """What may refuse well-formed data, by rules that no schema can tell."""
+    accepted = ["2xx", "3xx", "400", "401", "403", "404", "409", "429"]
+    return [
+        {
+            "include-path": path,
+            "include-method": method.upper(),
+            "checks": {"positive_data_acceptance": {"expected-statuses": accepted}},
+        }
+        for path, method, operation in operations(made)
+        if operation.get("x-judged")
+    ]
 
 
 def complaints(event: events.EngineEvent) -> list[str]:

@@ -237,7 +237,7 @@ def list_policies() -> ResponseReturnValue:
 
 @alerts.post("/policies")
 @for_admins
-@described("policies", body=PolicyDocument, answer=PolicyKept, status=201)
+@described("policies", body=PolicyDocument, answer=PolicyKept, status=201, judged=True)
 def add_policy() -> ResponseReturnValue:
     """Keep one more policy, before all others."""
     document: PolicyDocument = request.context.json  # type: ignore[attr-defined]
@@ -250,7 +250,7 @@ def add_policy() -> ResponseReturnValue:
 
 @alerts.put("/policies/<policy>")
 @for_admins
-@described("policies", body=PolicyDocument, answer=PolicyKept)
+@described("policies", body=PolicyDocument, answer=PolicyKept, judged=True)
 def change_policy(policy: str) -> ResponseReturnValue:
     """Keep this in place of a policy."""
     document: PolicyDocument = request.context.json  # type: ignore[attr-defined]
@@ -270,7 +270,7 @@ def delete_policy(policy: str) -> ResponseReturnValue:
 
 @alerts.post("/policies/<policy>/move")
 @for_admins
-@described("policies", body=Move, answer=PolicyKept)
+@described("policies", body=Move, answer=PolicyKept, judged=True)
 def move_policy(policy: str) -> ResponseReturnValue:
     """Let a policy come earlier or later in the order."""
     asked: Move = request.context.json  # type: ignore[attr-defined]
@@ -297,7 +297,7 @@ def _written(policy: str, done: str, edit: Callable[[Recorder, int], bool]) -> b
 
 @alerts.post("/policies/test")
 @for_admins
-@described("policies", body=TrialAsked, answer=TrialShown)
+@described("policies", body=TrialAsked, answer=TrialShown, judged=True)
 def try_policies() -> ResponseReturnValue:
     """Who would be told what, and when, if nobody answered; nothing is sent and nothing kept."""
     asked: TrialAsked = request.context.json  # type: ignore[attr-defined]

@@ -1,6 +1,6 @@
 """The description of the API, OpenAPI 3.1, made from what its endpoints say about themselves."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import msgspec
@@ -77,10 +77,12 @@ def new_spec(title: str) -> SpecTree:
     )
 
 
-def document(spec: SpecTree) -> Document:
+def document(spec: SpecTree, judged: Collection[str] = ()) -> Document:
     """The description of every endpoint that is registered; call it in the context of an application."""
     made: Document = msgspec.json.decode(msgspec.json.encode(spec.spec))
     for method, operation in _operations(made):
+        if operation["operationId"] in judged:
+            operation["x-judged"] = True
         if method in _SENDING:
             operation["responses"].setdefault(
                 "415", operation["responses"]["400"] | {"description": _NO_JSON}

@@ -28,6 +28,8 @@ View = Callable[P, ResponseReturnValue]
 JSON = "application/json"
 api = Blueprint("api", __name__, url_prefix="/api/v1")
 SPEC = new_spec("Tocsin hub")
+JUDGED: set[str] = set()
+"""Names of endpoints that refuse with 400 also what their types allow, by rules that no type can tell."""
 
 
 class ConflictError(BadInputError):
@@ -61,6 +63,7 @@ def described(
     status: int = 200,
     errors: tuple[int, ...] = (),
     public: bool = False,
+    judged: bool = False,
 ) -> Callable[[View[P]], View[P]]:
     """Checks and documents an endpoint; what was checked is in ``request.context.query`` and ``.json``.
 
@@ -69,6 +72,8 @@ def described(
     """
 
     def decorate(view: View[P]) -> View[P]:
+        if judged:
+            JUDGED.add(view.__name__)
         known = {400, 401, 403, 429, 503, *errors}
         known |= {404} if inspect.signature(view).parameters else set()
         known |= {413, 415} if body is not None else set()
@@ -94,8 +99,11 @@ def _check(query: type[msgspec.Struct] | None, body: type[msgspec.Struct] | None
     if body is not None and request.mimetype != JSON:
         words = f"Send the body as {JSON}, not as {request.mimetype[:80] or 'a body without a type'}."
         abort(make_response(problem(415, "unsupported_media_type", words)))
-    asked_for = query and asking.read_query(request.args.items(multi=True), query)
-    said = body and asking.read_body(request.get_data(), body)
+    try:
+        asked_for = query and asking.read_query(request.args.items(multi=True), query)
+        said = body and asking.read_body(request.get_data(), body)
+    except BadInputError as error:  # told here, because not every endpoint is part of :data:`api`
+        abort(make_response(problem(400, "bad_parameter", str(error))))
     request.context = Context(asked_for, said, None, None, None)  # type: ignore[attr-defined]
 
 
@@ -177,4 +185,4 @@ def _unavailable(_error: UnavailableError) -> ResponseReturnValue:
 @api.get("/openapi.json")
 def openapi() -> ResponseReturnValue:
     """The description of this API."""
-    return jsonify(document(SPEC))
+    return jsonify(document(SPEC, JUDGED))

@@ -158,7 +158,7 @@ def list_phones() -> ResponseReturnValue:
 
 
 @phones.post("/me/phones")
-@described("phones", body=NewPhone, answer=PhoneWords)
+@described("phones", body=NewPhone, answer=PhoneWords, judged=True)
 def add_phone() -> ResponseReturnValue:
     """Register a phone, or bring it up to date; a page does so whenever it is opened."""
     new: NewPhone = request.context.json  # type: ignore[attr-defined]
@@ -217,7 +217,7 @@ def list_addresses(person: str) -> ResponseReturnValue:
 
 @phones.post("/people/<person>/addresses")
 @needs(Role.ADMIN)
-@described("phones", body=NewAddress, answer=AddressWords)
+@described("phones", body=NewAddress, answer=AddressWords, judged=True)
 def add_address(person: str) -> ResponseReturnValue:
     """Give a person another address."""
     new: NewAddress = request.context.json  # type: ignore[attr-defined]
@@ -245,7 +245,7 @@ def test_address(person: str, address: str) -> ResponseReturnValue:
 
 
 @receipts.post("/receipts")
-@described("receipts", body=Receipt, answer=ReceiptNoted, public=True)
+@described("receipts", body=Receipt, answer=ReceiptNoted, errors=(404,), public=True)
 def note_receipt() -> ResponseReturnValue:
     """A phone shows a notification: the token that came with it is the right to say so."""
     said: Receipt = request.context.json  # type: ignore[attr-defined]
@@ -256,7 +256,7 @@ def note_receipt() -> ResponseReturnValue:
 
 
 @receipts.post("/receipts/answer")
-@described("receipts", body=LockScreenAnswer, answer=Done, public=True)
+@described("receipts", body=LockScreenAnswer, answer=Done, errors=(404,), public=True)
 def answer_receipt() -> ResponseReturnValue:
     """A person answers on the lock screen: the token says for which alert."""
     said: LockScreenAnswer = request.context.json  # type: ignore[attr-defined]

@@ -87,7 +87,7 @@ def counts() -> ResponseReturnValue:
 
 
 @plots.get("/levels")
-@described("plots", query=LevelSpan, answer=Levels)
+@described("plots", query=LevelSpan, answer=Levels, errors=(404,))
 def levels() -> ResponseReturnValue:
     """How loud a room was, minute by minute or coarser."""
     asked: LevelSpan = request.context.query  # type: ignore[attr-defined]
