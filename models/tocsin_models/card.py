@@ -33,6 +33,8 @@ class Origin:
     seed: int
     yamnet_sha256: str | None
     """Hash of the file that the weights started from; ``None`` where they started from chance."""
+    start_sha256: str | None
+    """Hash of the earlier release's float32 file whose weights these are; ``None``: learnt anew."""
     clips: tuple[Clip, ...]
     windows: int
     parameters: int

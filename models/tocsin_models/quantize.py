@@ -10,7 +10,7 @@ from tocsin_models.dataset import Windows, balanced
 from tocsin_models.figures import Scores, sigmoid, window_figures
 from tocsin_models.gate import Bounds, Verdict, verdict
 from tocsin_models.net import NetSpec, build
-from tocsin_models.variants import Calibration, convert
+from tocsin_models.variants import CALIBRATED, Calibration, Floats, convert
 from tocsin_shared.classifier import Classifier
 from tocsin_shared.manifest import FeatureSpec, read_manifest
 
@@ -39,9 +39,33 @@ def trained(weights: Path, net: NetSpec, features: FeatureSpec, labels: int, bat
 def files(
     weights: Path, net: NetSpec, features: FeatureSpec, calibration: Calibration, labels: int
 ) -> dict[str, bytes]:
-    """The TFLite file of every variant that ships."""
-    model = trained(weights, net, features, labels, batch=1)
-    return {name: convert(model, name, calibration.windows) for name in SHIPPED}
+    """The TFLite file of every variant that ships.
+
+    What integers shift all logits by, on the average of the calibration windows, is taken back beforehand
+    (bias correction, arXiv 1906.04721).
+    """
+    model, windows = trained(weights, net, features, labels, batch=1), calibration.windows
+    made = {name: convert(model, name, windows) for name in SHIPPED if name not in CALIBRATED}
+    off = _logits(convert(model, "int8", windows), windows) - _logits(made["float32"], windows)
+    kernel, bias = model.get_layer("logits_of_mean").get_weights()
+    model.get_layer("logits_of_mean").set_weights([kernel, bias - off.mean(axis=0)])
+    made |= {name: convert(model, name, windows) for name in SHIPPED if name in CALIBRATED}
+    return {name: made[name] for name in SHIPPED}
+
+
+def _logits(content: bytes, windows: Floats) -> Scores:
+    """What the file ``content``, with floats in and out, says of ``windows``: shape (windows, labels)."""
+    from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415  # only making needs it
+
+    interpreter = Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    inputs, outputs = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    rows = []
+    for window in windows:
+        interpreter.set_tensor(inputs["index"], window[None])
+        interpreter.invoke()
+        rows.append(interpreter.get_tensor(outputs["index"])[0].copy())
+    return np.array(rows, dtype=np.float32)
 
 
 def keras_logits(model: Any, windows: Windows) -> Scores:
