@@ -41,7 +41,7 @@ from tocsin_models.quantize import (
     choose_calibration,
     files,
     judged,
-    keras_logits,
+    network_logits,
     trained,
 )
 from tocsin_models.rules import calibrated, with_threshold
@@ -233,7 +233,8 @@ def _gate(order: Order, tell: Tell) -> dict[str, Verdict]:
     _write(order, draft, tuple(with_threshold(label, 0.5) for label in recipe.LABELS), "", golden=())
     weights = order.run / "float.weights.h5"
     model = trained(weights, settled_shape(order.size.net), FEATURES, len(recipe.LABELS), batch=None)
-    verdicts = judged(draft, keras_logits(model, held), held, order.size.bounds)
+    original = network_logits(model, (order.run / "float32.tflite").read_bytes(), held)
+    verdicts = judged(draft, original, held, order.size.bounds)
     for name, one in verdicts.items():
         size = (order.run / f"{name}.tflite").stat().st_size
         tell(
@@ -260,11 +261,8 @@ def _bundle_step(order: Order, tell: Tell) -> None:
     passed = tuple(name for name, one in _summary(order).verdicts.items() if one.passed)
     draft = order.run / "passed"
     _write(order, draft, tuple(with_threshold(label, 0.5) for label in recipe.LABELS), "", variants=passed)
-    tell("thresholds")
-    labels = calibrated(_quiet(order, Split.VALIDATION, Classifier.load(draft), tell))
+    labels = _thresholds(order, draft, tell)
     _write(order, draft, labels, "", variants=passed)
-    for spec in labels:
-        tell(f"  {spec.name}: " + (f"{spec.rule.on_threshold:g}" if spec.rule else "recognised only"))
     tell("evaluation")
     figures = _evaluated(order, draft, tell)
     write_whole(order.run / "evaluation.json", msgspec.json.format(msgspec.json.encode(figures), indent=1))
@@ -276,6 +274,20 @@ def _bundle_step(order: Order, tell: Tell) -> None:
         order, order.out, labels, card_text(_origin(order), labels, figures), golden=golden, variants=passed
     )
     tell(f"bundle: {order.out}")
+
+
+def _thresholds(order: Order, draft: Path, tell: Tell) -> tuple[LabelSpec, ...]:
+    """Labels with the thresholds of ``thresholds.json``, which are set first where there are none."""
+    path = order.run / "thresholds.json"
+    if not path.exists():
+        tell("thresholds")
+        found = calibrated(_quiet(order, Split.VALIDATION, Classifier.load(draft), tell))
+        chosen = {label.name: label.rule.on_threshold for label in found if label.rule is not None}
+        write_whole(path, msgspec.json.format(msgspec.json.encode(chosen), indent=1))
+    chosen = msgspec.json.decode(path.read_bytes(), type=dict[str, float])
+    for label in recipe.LABELS:
+        tell(f"  {label}: " + (f"{chosen[label]:g}" if label in chosen else "recognised only"))
+    return tuple(with_threshold(label, chosen.get(label, 0.5)) for label in recipe.LABELS)
 
 
 def _quiet(order: Order, split: Split, classifier: Classifier, tell: Tell) -> list[Scored]:

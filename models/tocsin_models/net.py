@@ -189,7 +189,7 @@ def _narrowed(folded: list[Folded], net: NetSpec, features: FeatureSpec, windows
             continue
         last = number + 1 == len(wanted)
         judge = f"layer{number + 2}_pointwise" if last else f"layer{number + 3}_depthwise"
-        peaks = peaks_of(model, judge, windows).max(axis=0)
+        peaks = peaks_of(model, [judge], windows)[judge].max(axis=0)
         kept = np.sort(np.argsort(-peaks, kind="stable")[:ours])
         folded[2 * number + 2] = _of_outputs(folded[2 * number + 2], kept)
         if not last:
@@ -199,14 +199,13 @@ def _narrowed(folded: list[Folded], net: NetSpec, features: FeatureSpec, windows
     return folded
 
 
-def peaks_of(model: Any, name: str, windows: Weights) -> Weights:
-    """Highest value of every channel after the convolution ``name`` in each window: (windows, channels)."""
+def peaks_of(model: Any, names: Sequence[str], windows: Weights) -> dict[str, Weights]:
+    """Highest value of every channel after each convolution, in each window: (windows, channels)."""
     import keras  # noqa: PLC0415
 
-    highest = keras.ops.max(model.get_layer(f"{name}_relu").output, axis=(1, 2))
-    tap = keras.Model(model.inputs[0], highest)
-    peaks: Weights = np.asarray(tap.predict(windows, batch_size=32, verbose=0))
-    return peaks
+    highest = {name: keras.ops.max(model.get_layer(f"{name}_relu").output, axis=(1, 2)) for name in names}
+    found = keras.Model(model.inputs[0], highest).predict(windows, batch_size=32, verbose=0)
+    return {name: np.asarray(found[name]) for name in names}
 
 
 def _of_outputs(layer: Folded, kept: npt.NDArray[np.intp]) -> Folded:
@@ -263,8 +262,7 @@ def ease(model: Any, net: NetSpec) -> None:
 
 def _wild(net: NetSpec) -> list[str]:
     """Convolutions whose output is capped, from input to output."""
-    names = [name for name in convolutions(net) if name != "stem"]
-    return [name for name in names if _layer_number(name) >= net.capped_from]
+    return [name for name in convolutions(net) if layer_number(name) >= max(2, net.capped_from)]
 
 
 def _divide(model: Any, net: NetSpec, name: str, divisor: Weights) -> None:
@@ -279,13 +277,16 @@ def _divide(model: Any, net: NetSpec, name: str, divisor: Weights) -> None:
         follower.set_weights([kernel * divisor[:, None], *bias])
 
 
-def _layer_number(name: str) -> int:
+def layer_number(name: str) -> int:
+    """Number of the layer that the convolution ``name`` is in; the stem is layer 1."""
+    if name == "stem":
+        return 1
     return int(name.removeprefix("layer").split("_", maxsplit=1)[0])
 
 
 def _reach(model: Any, name: str, windows: Weights) -> Weights:
     """What each channel reaches in one window of a hundred, or a quarter of its highest if that is more."""
-    peaks = peaks_of(model, name, windows)
+    peaks = peaks_of(model, [name], windows)[name]
     reach = np.maximum(np.quantile(peaks, 0.99, axis=0), 0.25 * peaks.max(axis=0))
     floored: Weights = np.maximum(reach, LEAST_REACH).astype(np.float32)
     return floored
