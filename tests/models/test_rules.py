@@ -29,6 +29,7 @@ def test_a_quiet_world_gets_low_thresholds() -> None:
     quiet = [stream("emergency_siren", [0.0] * 50)]
     assert rule_threshold("smoke_alarm", quiet) == LEAST[Severity.ALARM]
     assert rule_threshold("emergency_siren", quiet) == LEAST_OF["emergency_siren"] < LEAST[Severity.ALARM]
+    assert rule_threshold("evacuation_siren", quiet) == LEAST_OF["evacuation_siren"] > LEAST[Severity.ALARM]
     assert rule_threshold("dog_bark", quiet) == LEAST[Severity.NOTICE]
 
 
