@@ -43,6 +43,8 @@ def _read(path: Path, count: int) -> tuple[list[Folded], Folded, Folded]:
     found = [step for step in steps if step["op_name"] in CONVOLUTIONS]
     if len(found) != count + 2:
         raise ValueError(f"{len(found)} convolutions, {count + 2} are wanted")
+    if any(int(step["inputs"][1]) in made_by for step in found):
+        raise ValueError("its weights are not float32")
     layers = [_folded(interpreter, step["inputs"]) for step in found]
     heads = {made_by.get(int(step["inputs"][0])): layer for step, layer in zip(found, layers, strict=True)}
     return layers[:count], heads["MEAN"], heads["MAX_POOL_2D"]

@@ -47,7 +47,11 @@ def settled(model: Any, net: NetSpec, features: FeatureSpec, windows: Weights) -
     """
     layers, heads = folded(model, net), [model.get_layer(f"logits_of_{name}") for name in ("mean", "peak")]
     names = convolutions(net)
-    for place, (name, peaks) in enumerate(peaks_of(model, names[:-1], windows).items()):
+    seen = peaks_of(model, names, windows)
+    # What follows the last one was learnt with rounding and must keep its grid: one divisor for all.
+    last = np.float32(max(1.0, float(seen.pop(names[-1]).max()) / CAP))
+    layers[-1] = Folded(layers[-1].kernel / last, layers[-1].bias / last)
+    for place, (name, peaks) in enumerate(seen.items()):
         depthwise = name.endswith("depthwise")
         if depthwise and layer_number(name) > BALANCED_TO:
             continue
@@ -61,7 +65,7 @@ def settled(model: Any, net: NetSpec, features: FeatureSpec, windows: Weights) -
         set_exactly(found, name, replace(layer, kernel=kernel))
     for head in heads:
         kernel, *bias = head.get_weights()
-        found.get_layer(head.name).set_weights([exact(kernel), *bias])
+        found.get_layer(head.name).set_weights([exact(kernel * last), *bias])
     return found
 
 

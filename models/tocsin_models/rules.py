@@ -20,7 +20,7 @@ GRID = (
 LEAST = {Severity.ALARM: 0.8, Severity.WARNING: 0.5, Severity.NOTICE: 0.5}
 """No threshold is lower: streams that thresholds are set on are fewer than the sounds of a site."""
 LEAST_OF = {"emergency_siren": 0.5, "evacuation_siren": 0.9}
-"""Labels with a least of their own, chosen on 99 sirens and 45 horns that are used for nothing else. Sirens of
+"""Labels with a least of their own, chosen on 99 sirens and 45 horns that serve nothing else. Sirens of
 vehicles are told more often at 0.5 than at 0.8 (85 and 82 of the 99), while below it more horns are taken for
 them; as sirens of buildings they are hardly ever told, so little is lost by asking for more."""
 OFF_SHARE = 0.6

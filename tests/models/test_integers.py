@@ -65,7 +65,7 @@ def test_a_settled_network_says_the_same_and_keeps_saying_it_in_integers(wild: A
     tame = settled(wild, NET, FEATURES, windows)
     before, after = (np.asarray(model(windows, training=False)) for model in (wild, tame))
     spread = before.std(axis=0).max()
-    assert np.abs(np.median(after - before, axis=0)).max() < 0.2 * spread
+    assert np.abs(after - before).mean() < 0.5 * spread
     assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.98
     for name, layer in zip(convolutions(NET), folded(tame, settled_shape(NET)), strict=True):
         assert np.allclose(exact(layer.kernel, depthwise=name.endswith("depthwise")), layer.kernel, rtol=1e-4)
