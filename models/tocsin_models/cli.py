@@ -48,11 +48,17 @@ def _add_making(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         type=Path,
-        default=Path("models/zoo/sentry/0.2.0"),
+        default=Path("models/zoo/sentry/1.0.0"),
         help="folder of the bundle, ending in NAME/RELEASE",
     )
     parser.add_argument("--corpus", type=Path, help="folder with manifest.csv; without it, made sounds only")
     parser.add_argument("--yamnet", type=Path, help="YAMNet as float32 TFLite, to start from its weights")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        metavar="TFLITE",
+        help="float32 file of an earlier release, whose weights are taken instead of training",
+    )
     parser.add_argument("--run", type=Path, help="folder for what is in between (default runs/NAME-RELEASE)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2, help="threads to train with")
@@ -166,6 +172,7 @@ def _make(arguments: argparse.Namespace) -> int:
             run=arguments.run or Path("runs") / f"{name}-{release}",
             corpus=arguments.corpus,
             yamnet=arguments.yamnet,
+            start=arguments.start,
             name=name,
             release=release,
             seed=arguments.seed,
@@ -181,7 +188,7 @@ def _make(arguments: argparse.Namespace) -> int:
 def _named(out: Path) -> tuple[str, str]:
     name, release = out.resolve().parts[-2:]
     if not (re.fullmatch(r"[a-z0-9-]{1,32}", name) and re.fullmatch(r"\d{1,4}\.\d{1,4}\.\d{1,4}", release)):
-        raise BadInputError(f"--out {out}: must end in NAME/RELEASE, such as models/zoo/sentry/0.2.0")
+        raise BadInputError(f"--out {out}: must end in NAME/RELEASE, such as models/zoo/sentry/1.0.0")
     return name, release
 
 

@@ -29,9 +29,11 @@ from tocsin_models.dataset import (
     pools_of,
     save_windows,
 )
+from tocsin_models.earlier import earlier
 from tocsin_models.evaluate import Evaluation, evaluated
 from tocsin_models.files import write_whole
 from tocsin_models.gate import Bounds, Verdict
+from tocsin_models.integers import settled, settled_shape
 from tocsin_models.net import NetSpec, read_yamnet
 from tocsin_models.quantize import (
     CALIBRATION_WINDOWS,
@@ -39,7 +41,7 @@ from tocsin_models.quantize import (
     choose_calibration,
     files,
     judged,
-    keras_logits,
+    network_logits,
     trained,
 )
 from tocsin_models.rules import calibrated, with_threshold
@@ -54,6 +56,8 @@ from tocsin_shared.manifest import FeatureSpec, LabelSpec
 Tell = Callable[[str], None]
 FEATURES = FeatureSpec(window_frames=192)
 """Two of the stretches of 96 frames that YAMNet hears at once: 1.935 s of sound."""
+SETTLING_WINDOWS = 1_500
+"""Windows that show how far channels reach before the last rounding."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,8 @@ class Order:
     """``None``: made sounds only."""
     yamnet: Path | None
     """``None``: the network starts from chance."""
+    start: Path | None
+    """Float32 file of an earlier release, whose weights are taken instead of training; ``None``: train."""
     name: str
     release: str
     seed: int
@@ -134,6 +140,8 @@ def make(order: Order, until: str, tell: Tell) -> None:
 def _check_inputs(order: Order) -> None:
     """What is wrong with the inputs is said at once, and not after an hour of work."""
     _clips(order)
+    if order.start is not None:
+        earlier(order.start, order.size.net, FEATURES, len(recipe.LABELS))
     if order.yamnet is not None:
         read_yamnet(order.yamnet, len(order.size.net.blocks) + 1)
 
@@ -141,7 +149,7 @@ def _check_inputs(order: Order) -> None:
 def _open_run(order: Order) -> None:
     order.run.mkdir(parents=True, exist_ok=True)
     settings = {"size": asdict(order.size), "seed": order.seed, "corpus": order.corpus is not None}
-    settings |= {"yamnet": order.yamnet is not None}
+    settings |= {"yamnet": order.yamnet is not None, "start": _sha256(order.start)}
     wanted, path = json.dumps(settings, indent=1, sort_keys=True) + "\n", order.run / "run.json"
     if path.exists() and path.read_text(encoding="utf-8") != wanted:
         raise BadInputError(f"{order.run}: holds a run with other settings; name another --run, or delete it")
@@ -183,19 +191,23 @@ def _load(order: Order, split: Split) -> Windows:
 def _train_step(order: Order, tell: Tell) -> None:
     if (order.run / "float.weights.h5").exists():
         return
-    tell("training")
     spec = replace(order.size.train, seed=order.seed, threads=order.threads)
-    blocks = len(order.size.net.blocks)
-    model, history = train(
-        _load(order, Split.TRAIN),
-        _load(order, Split.VALIDATION),
-        net=order.size.net,
-        features=FEATURES,
-        spec=spec,
-        start=None if order.yamnet is None else read_yamnet(order.yamnet, blocks + 1),
-        tell=tell,
-    )
-    save_run(model, history, spec, order.run)
+    windows, net = _load(order, Split.TRAIN), order.size.net
+    if order.start is None:
+        tell("training")
+        model, history = train(
+            windows,
+            _load(order, Split.VALIDATION),
+            net=net,
+            features=FEATURES,
+            spec=spec,
+            start=None if order.yamnet is None else read_yamnet(order.yamnet, len(net.blocks) + 1),
+            tell=tell,
+        )
+    else:
+        model, history = earlier(order.start, net, FEATURES, len(recipe.LABELS)), []
+    tell("weights that integers hold")
+    save_run(settled(model, net, FEATURES, windows.inputs(slice(SETTLING_WINDOWS))), history, spec, order.run)
 
 
 def _quantize_step(order: Order, tell: Tell) -> None:
@@ -204,7 +216,7 @@ def _quantize_step(order: Order, tell: Tell) -> None:
     tell("quantizing")
     weights, labels = order.run / "float.weights.h5", len(recipe.LABELS)
     calibration = choose_calibration(_load(order, Split.TRAIN), CALIBRATION_WINDOWS, order.seed)
-    for name, content in files(weights, order.size.net, FEATURES, calibration, labels).items():
+    for name, content in files(weights, settled_shape(order.size.net), FEATURES, calibration, labels).items():
         write_whole(order.run / f"{name}.tflite", content)
     verdicts = _gate(order, tell)
     summary = _Summary(calibration.sha256, verdicts)
@@ -220,8 +232,9 @@ def _gate(order: Order, tell: Tell) -> dict[str, Verdict]:
     draft, held = order.run / "draft", joined(_load(order, Split.VALIDATION), _load(order, Split.TEST))
     _write(order, draft, tuple(with_threshold(label, 0.5) for label in recipe.LABELS), "", golden=())
     weights = order.run / "float.weights.h5"
-    model = trained(weights, order.size.net, FEATURES, len(recipe.LABELS), batch=None)
-    verdicts = judged(draft, keras_logits(model, held), held, order.size.bounds)
+    model = trained(weights, settled_shape(order.size.net), FEATURES, len(recipe.LABELS), batch=None)
+    original = network_logits(model, (order.run / "float32.tflite").read_bytes(), held)
+    verdicts = judged(draft, original, held, order.size.bounds)
     for name, one in verdicts.items():
         size = (order.run / f"{name}.tflite").stat().st_size
         tell(
@@ -248,14 +261,9 @@ def _bundle_step(order: Order, tell: Tell) -> None:
     passed = tuple(name for name, one in _summary(order).verdicts.items() if one.passed)
     draft = order.run / "passed"
     _write(order, draft, tuple(with_threshold(label, 0.5) for label in recipe.LABELS), "", variants=passed)
-    tell("thresholds")
-    labels = calibrated(_quiet(order, Split.VALIDATION, Classifier.load(draft), tell))
+    labels = _thresholds(order, draft, tell)
     _write(order, draft, labels, "", variants=passed)
-    for spec in labels:
-        tell(f"  {spec.name}: " + (f"{spec.rule.on_threshold:g}" if spec.rule else "recognised only"))
-    tell("evaluation")
     figures = _evaluated(order, draft, tell)
-    write_whole(order.run / "evaluation.json", msgspec.json.format(msgspec.json.encode(figures), indent=1))
     wrong = misheard(draft)
     for label, what in wrong.items():
         tell(f"  no golden clip of {label}: {what}")
@@ -266,12 +274,32 @@ def _bundle_step(order: Order, tell: Tell) -> None:
     tell(f"bundle: {order.out}")
 
 
+def _thresholds(order: Order, draft: Path, tell: Tell) -> tuple[LabelSpec, ...]:
+    """Labels with the thresholds of ``thresholds.json``, which are set first where there are none."""
+    path = order.run / "thresholds.json"
+    if not path.exists():
+        tell("thresholds")
+        found = calibrated(_quiet(order, Split.VALIDATION, Classifier.load(draft), tell))
+        chosen = {label.name: label.rule.on_threshold for label in found if label.rule is not None}
+        write_whole(path, msgspec.json.format(msgspec.json.encode(chosen), indent=1))
+    chosen = msgspec.json.decode(path.read_bytes(), type=dict[str, float])
+    for label in recipe.LABELS:
+        tell(f"  {label}: " + (f"{chosen[label]:g}" if label in chosen else "recognised only"))
+    return tuple(with_threshold(label, chosen.get(label, 0.5)) for label in recipe.LABELS)
+
+
 def _quiet(order: Order, split: Split, classifier: Classifier, tell: Tell) -> list[Scored]:
-    """Streams of ``split`` in which nothing is to be told."""
+    """Streams of ``split`` in which nothing is to be told.
+
+    Those of validation, which thresholds are set on, hold recordings besides that may not be learnt from.
+    """
     teacher = None if order.yamnet is None else Teacher(order.yamnet)
 
     def recordings() -> Iterator[tuple[str, Samples, frozenset[str]]]:
         clips = [clip for clip in _of_split(order, split) if clip.label not in recipe.RESPONSES]
+        if split is Split.VALIDATION:
+            groups = recipe.evaluation_groups(_clips(order))
+            clips += [clip for clip in _clips(order) if recipe.only_for_thresholds(clip, groups)]
         for clip, samples in read_sounds(clips, ReadReport(), tell):
             heard = {} if teacher is None else opinion(teacher.scores(samples), recipe.YAMNET_CLASSES)
             label, doubts = recipe.taught_by(clip, heard)
@@ -283,15 +311,19 @@ def _quiet(order: Order, split: Split, classifier: Classifier, tell: Tell) -> li
 
 
 def _evaluated(order: Order, draft: Path, tell: Tell) -> Evaluation:
-    quiet = _quiet(order, Split.TEST, Classifier.load(draft), tell)
-    return evaluated(
-        draft,
-        _load(order, Split.TEST),
-        quiet,
-        each=order.size.streams_each,
-        seed=order.seed + 100,
-        tell=tell,
-    )
+    """Figures of ``evaluation.json``, which are measured first where there are none."""
+    path = order.run / "evaluation.json"
+    if not path.exists():
+        tell("evaluation")
+        quiet = _quiet(order, Split.TEST, Classifier.load(draft), tell)
+        windows, each, seed = _load(order, Split.TEST), order.size.streams_each, order.seed + 100
+        figures = evaluated(draft, windows, quiet, each=each, seed=seed, tell=tell)
+        write_whole(path, msgspec.json.format(msgspec.json.encode(figures), indent=1))
+    return msgspec.json.decode(path.read_bytes(), type=Evaluation)
+
+
+def _sha256(path: Path | None) -> str | None:
+    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _origin(order: Order) -> Origin:
@@ -300,7 +332,8 @@ def _origin(order: Order) -> Origin:
         name=order.name,
         release=order.release,
         seed=order.seed,
-        yamnet_sha256=None if order.yamnet is None else hashlib.sha256(order.yamnet.read_bytes()).hexdigest(),
+        yamnet_sha256=_sha256(order.yamnet),
+        start_sha256=_sha256(order.start),
         clips=tuple(_of_split(order, Split.TRAIN)),
         windows=order.size.windows["train"],
         parameters=int(training["parameters"]),

@@ -59,6 +59,8 @@ class Start:
 
 CAP = 6.0
 """Where ReLU6 cuts off."""
+WEIGHT_STEPS = 127
+"""Steps of eight bits from zero to the largest weight."""
 LEAST_REACH = 0.05
 """A channel that reaches less is not made larger than one that reaches this."""
 LARGEST_WEIGHT = 20.0
@@ -105,7 +107,7 @@ def _body(inputs: Any, net: NetSpec, cap: float | None, rounded: bool) -> Any:
 
     layers = keras.layers
     x = layers.Conv2D(net.stem, 3, strides=2, padding="same", use_bias=False, name="stem_conv")(inputs)
-    x = _normalised(x, "stem", None, rounded)
+    x = _normalised(x, "stem", cap if net.capped_from <= 1 else None, rounded)
     for number, (channels, stride) in enumerate(net.blocks, start=2):
         x = layers.DepthwiseConv2D(
             3, strides=stride, padding="same", use_bias=False, name=f"layer{number}_depthwise_conv"
@@ -163,7 +165,7 @@ def start_from_yamnet(
     folded = [_for_scaled_input(start.layers[0], features), *start.layers[1:]]
     folded = _narrowed(folded, net, features, windows)
     for name, layer in zip(convolutions(net), folded, strict=True):
-        _set_exactly(model, name, layer)
+        set_exactly(model, name, layer)
     _unfold(model, convolutions(net), windows)
 
 
@@ -181,14 +183,13 @@ def _narrowed(folded: list[Folded], net: NetSpec, features: FeatureSpec, windows
     full = NetSpec(net.stem, tuple(zip(widths, strides, strict=True)))
     model = build(full, features, 1, capped=False)
     for name, layer in zip(convolutions(full), folded, strict=True):
-        _set_exactly(model, name, layer)
+        set_exactly(model, name, layer)
     for number, (ours, theirs) in enumerate(zip(wanted, widths, strict=True)):
         if ours == theirs:
             continue
         last = number + 1 == len(wanted)
-        peaks = _peaks(
-            model, f"layer{number + 2}_pointwise" if last else f"layer{number + 3}_depthwise", windows
-        )
+        judge = f"layer{number + 2}_pointwise" if last else f"layer{number + 3}_depthwise"
+        peaks = peaks_of(model, [judge], windows)[judge].max(axis=0)
         kept = np.sort(np.argsort(-peaks, kind="stable")[:ours])
         folded[2 * number + 2] = _of_outputs(folded[2 * number + 2], kept)
         if not last:
@@ -198,13 +199,13 @@ def _narrowed(folded: list[Folded], net: NetSpec, features: FeatureSpec, windows
     return folded
 
 
-def _peaks(model: Any, name: str, windows: Weights) -> Weights:
-    """Highest activation of every channel after the convolution ``name``."""
+def peaks_of(model: Any, names: Sequence[str], windows: Weights) -> dict[str, Weights]:
+    """Highest value of every channel after each convolution, in each window: (windows, channels)."""
     import keras  # noqa: PLC0415
 
-    tap = keras.Model(model.inputs[0], model.get_layer(f"{name}_relu").output)
-    peaks: Weights = np.asarray(tap.predict(windows, batch_size=32, verbose=0)).max(axis=(0, 1, 2))
-    return peaks
+    highest = {name: keras.ops.max(model.get_layer(f"{name}_relu").output, axis=(1, 2)) for name in names}
+    found = keras.Model(model.inputs[0], highest).predict(windows, batch_size=32, verbose=0)
+    return {name: np.asarray(found[name]) for name in names}
 
 
 def _of_outputs(layer: Folded, kept: npt.NDArray[np.intp]) -> Folded:
@@ -261,8 +262,7 @@ def ease(model: Any, net: NetSpec) -> None:
 
 def _wild(net: NetSpec) -> list[str]:
     """Convolutions whose output is capped, from input to output."""
-    names = [name for name in convolutions(net) if name != "stem"]
-    return [name for name in names if _layer_number(name) >= net.capped_from]
+    return [name for name in convolutions(net) if layer_number(name) >= max(2, net.capped_from)]
 
 
 def _divide(model: Any, net: NetSpec, name: str, divisor: Weights) -> None:
@@ -277,16 +277,16 @@ def _divide(model: Any, net: NetSpec, name: str, divisor: Weights) -> None:
         follower.set_weights([kernel * divisor[:, None], *bias])
 
 
-def _layer_number(name: str) -> int:
+def layer_number(name: str) -> int:
+    """Number of the layer that the convolution ``name`` is in; the stem is layer 1."""
+    if name == "stem":
+        return 1
     return int(name.removeprefix("layer").split("_", maxsplit=1)[0])
 
 
 def _reach(model: Any, name: str, windows: Weights) -> Weights:
     """What each channel reaches in one window of a hundred, or a quarter of its highest if that is more."""
-    import keras  # noqa: PLC0415
-
-    tap = keras.Model(model.inputs[0], model.get_layer(f"{name}_relu").output)
-    peaks = np.asarray(tap.predict(windows, batch_size=32, verbose=0)).max(axis=(1, 2))
+    peaks = peaks_of(model, [name], windows)[name]
     reach = np.maximum(np.quantile(peaks, 0.99, axis=0), 0.25 * peaks.max(axis=0))
     floored: Weights = np.maximum(reach, LEAST_REACH).astype(np.float32)
     return floored
@@ -298,7 +298,8 @@ def _for_scaled_input(first: Folded, features: FeatureSpec) -> Folded:
     return Folded(first.kernel * np.float32(features.scale), first.bias + shift.astype(np.float32))
 
 
-def _set_exactly(model: Any, name: str, layer: Folded) -> None:
+def set_exactly(model: Any, name: str, layer: Folded) -> None:
+    """Let the convolution ``name`` of ``model`` and its normalisation together compute ``layer``."""
     convolution, norm = model.get_layer(f"{name}_conv"), model.get_layer(f"{name}_norm")
     convolution.set_weights([layer.kernel])
     zeros = np.zeros_like(layer.bias)

@@ -8,10 +8,10 @@ from typing import Any
 
 import keras
 
+from tocsin_models.net import WEIGHT_STEPS
+
 STEPS = 255
 """Steps of eight bits between the ends of a range."""
-WEIGHT_STEPS = 127
-"""Steps of eight bits from zero to the largest weight."""
 
 
 def rounded(values: Any, step: Any) -> Any:

@@ -10,6 +10,7 @@ from tocsin_models.recipe import (
     TOLD,
     YAMNET_CLASSES,
     evaluation_groups,
+    only_for_thresholds,
     split_of,
     taught_by,
 )
@@ -53,3 +54,6 @@ def test_nothing_of_the_evaluation_is_trained_on() -> None:
     assert [split_of(one, groups) for one in same_group] == [Split.TEST, Split.TEST]
     assert split_of(clip("siren", group="fs3", note="fold1"), groups) is Split.TRAIN
     assert split_of(clip("siren", group="fs3", tier="B"), groups) is None
+    assert only_for_thresholds(clip("siren", group="fs3", tier="B"), groups)
+    assert not only_for_thresholds(clip("siren", group="fs3"), groups), "it is learnt from"
+    assert not only_for_thresholds(clip("street_music", group="fs2", tier="B"), groups), "it is evaluated"

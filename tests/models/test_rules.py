@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tocsin_models.recipe import LABELS, RECOGNISED_ONLY, TOLD
-from tocsin_models.rules import LEAST, TIMES, calibrated, false_alarms, with_threshold
+from tocsin_models.rules import LEAST, LEAST_OF, TIMES, calibrated, false_alarms, with_threshold
 from tocsin_models.streams import Scored, detections
 from tocsin_shared.detector import compile_rule
 from tocsin_shared.labels import Severity
@@ -27,7 +27,9 @@ def rule_threshold(label: str, quiet: list[Scored]) -> float:
 
 def test_a_quiet_world_gets_low_thresholds() -> None:
     quiet = [stream("emergency_siren", [0.0] * 50)]
-    assert rule_threshold("emergency_siren", quiet) == LEAST[Severity.ALARM]
+    assert rule_threshold("smoke_alarm", quiet) == LEAST[Severity.ALARM]
+    assert rule_threshold("emergency_siren", quiet) == LEAST_OF["emergency_siren"] < LEAST[Severity.ALARM]
+    assert rule_threshold("evacuation_siren", quiet) == LEAST_OF["evacuation_siren"] > LEAST[Severity.ALARM]
     assert rule_threshold("dog_bark", quiet) == LEAST[Severity.NOTICE]
 
 
