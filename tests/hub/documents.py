@@ -32,6 +32,8 @@ MESSAGES = (
     events.Heartbeat,
     events.TroublesChanged,
     events.HubPresence,
+    events.ActuatorState,
+    events.NodeReported,
 )
 
 

@@ -31,15 +31,12 @@ def test_it_knows_every_message() -> None:
 
 
 def test_its_topics_are_those_of_the_code() -> None:
-    """``state`` is reserved, and so stands in no document."""
     addresses = {channel["address"] for channel in MADE["channels"].values()}
     said = {
-        topics.node_topic("{node}", kind, "{label}" if kind == "ev" else "")
-        for kind in topics.NODE_KINDS
-        if kind != "state"
+        topics.node_topic("{node}", kind, "{label}" if kind == "ev" else "") for kind in topics.NODE_KINDS
     }
     heard = {topics.node_topic("{node}", "ack"), topics.node_topic("{node}", "cmd", "selftest")}
-    assert addresses == said | heard | {topics.HUB_STATE}
+    assert addresses == said | heard | {topics.HUB_STATE, topics.actuator_topic("{zone}")}
 
 
 def test_the_hub_receives_what_it_subscribes_to_and_sends_the_rest() -> None:
@@ -48,7 +45,7 @@ def test_the_hub_receives_what_it_subscribes_to_and_sends_the_rest() -> None:
         for one in MADE["operations"].values()
         if one["action"] == "receive"
     }
-    subscribed = {one for one in topics.node_subscriptions() if not one.endswith("/state")}
+    subscribed = set(topics.node_subscriptions())
     assert {one.replace("{node}", "+").replace("{label}", "+") for one in receives} == subscribed
 
 

@@ -62,7 +62,7 @@ def test_operations_have_names_words_and_errors(client: FlaskClient) -> None:
         assert operation["summary"].endswith(".")
         assert {"400", "401", "403", "503"} <= set(operation["responses"]), path
         assert "422" not in operation["responses"]
-        assert ("{" in path) == ("404" in operation["responses"]), path
+        assert "{" not in path or "404" in operation["responses"], path
 
 
 def test_no_two_types_share_a_name(hub: Hub) -> None:
