@@ -248,7 +248,8 @@ def add_policy() -> ResponseReturnValue:
     return jsonify(id=key), 201
 
 
-@alerts.put("/policies/<policy>")
+# Five letters at least keep this path apart from /policies/test, which allows other methods.
+@alerts.put("/policies/<string(minlength=5):policy>")
 @for_admins
 @described("policies", body=PolicyDocument, answer=PolicyKept, judged=True)
 def change_policy(policy: str) -> ResponseReturnValue:
@@ -260,7 +261,7 @@ def change_policy(policy: str) -> ResponseReturnValue:
     )
 
 
-@alerts.delete("/policies/<policy>")
+@alerts.delete("/policies/<string(minlength=5):policy>")
 @for_admins
 @described("policies", answer=PolicyKept)
 def delete_policy(policy: str) -> ResponseReturnValue:

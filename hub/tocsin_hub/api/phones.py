@@ -173,7 +173,8 @@ def add_phone() -> ResponseReturnValue:
     return jsonify(phone_json(made))
 
 
-@phones.delete("/me/phones/<phone>")
+# The length of a ULID keeps this path apart from its neighbours, which allow other methods.
+@phones.delete("/me/phones/<string(length=26):phone>")
 @described("phones", answer=Done)
 def delete_phone(phone: str) -> ResponseReturnValue:
     """Take one of her phones away."""

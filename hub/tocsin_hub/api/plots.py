@@ -2,16 +2,19 @@
 
 from datetime import datetime
 from http import HTTPStatus
+from typing import Annotated
 
 import msgspec
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
+from msgspec import Meta
 
 from tocsin_hub.api.parts import described, problem, who
 from tocsin_hub.levels.keeping import counts_by_hour, levels_of
 from tocsin_hub.services import services
 from tocsin_hub.times import LAST_US, iso, to_us
 from tocsin_shared.errors import BadInputError
+from tocsin_shared.events import NODE_ID_PATTERN
 
 LONGEST_DAYS = 31
 _DAY_US = 86_400_000_000
@@ -31,7 +34,7 @@ class Span(msgspec.Struct, forbid_unknown_fields=True):
 class LevelSpan(msgspec.Struct, forbid_unknown_fields=True):
     """Which room, from when to when; by default the last day."""
 
-    node: str
+    node: Annotated[str, Meta(pattern=NODE_ID_PATTERN, examples=["press-1"])]
     since: str | None = None
     until: str | None = None
 
@@ -70,7 +73,7 @@ class Levels(msgspec.Struct):
 
 
 @plots.get("/counts")
-@described("plots", query=Span, answer=Hours)
+@described("plots", query=Span, answer=Hours, errors=(404,), judged=True)
 def counts() -> ResponseReturnValue:
     """Detections per hour."""
     asked: Span = request.context.query  # type: ignore[attr-defined]
@@ -87,7 +90,7 @@ def counts() -> ResponseReturnValue:
 
 
 @plots.get("/levels")
-@described("plots", query=LevelSpan, answer=Levels, errors=(404,))
+@described("plots", query=LevelSpan, answer=Levels, errors=(404,), judged=True)
 def levels() -> ResponseReturnValue:
     """How loud a room was, minute by minute or coarser."""
     asked: LevelSpan = request.context.query  # type: ignore[attr-defined]
