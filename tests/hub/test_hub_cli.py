@@ -20,7 +20,19 @@ def config(tmp_path: Path) -> Path:
 
 def test_the_example_is_valid_toml(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["config", "example"]) == 0
-    tables = {"web", "broker", "store", "ingest", "incidents", "access", "oidc"}
+    tables = {
+        "web",
+        "broker",
+        "store",
+        "ingest",
+        "incidents",
+        "access",
+        "oidc",
+        "alerts",
+        "metrics",
+        "push",
+        "channels",
+    }
     assert set(tomllib.loads(capsys.readouterr().out)) == {"state_folder"} | tables
 
 
