@@ -10,7 +10,7 @@ SECONDS ?= 3600
 DEPLOY := .venv-deploy
 
 # Passwords and keys that were left in a file. High entropy alone is no sign here: hashes of models have it.
-SECRETS := git ls-files | grep -vE 'vendor/|[.](png|tflite|wav)$$|^constraints|^models/zoo/|^docs/study/' | xargs \
+SECRETS := git ls-files | grep -vE 'vendor/|[.](png|tflite|wav)$$|^constraints|^models/zoo/|^docs/study/|/locales/' | xargs \
 	$(BIN)/detect-secrets-hook --disable-plugin HexHighEntropyString --disable-plugin Base64HighEntropyString
 
 .PHONY: demo dev check test test-deploy test-arm audit dist soak screenshots lint format api-docs packages clean

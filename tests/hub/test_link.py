@@ -177,9 +177,9 @@ def test_a_refused_password_is_said_once_and_tried_again(
     ("broken", "complaint"),
     [
         (
-            {"username": "hub", "password_file": "none"},
+            {"username": "hub", "password_file": "none"},  # pragma: allowlist secret
             r"password_file: .*none cannot be read",
-        ),  # pragma: allowlist secret
+        ),
         ({"ca_file": "none"}, r"the file .*none does not exist"),
         ({"ca_file": "junk"}, r"cannot be used for TLS"),
         (

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 NOBODY = 1
 """A port on which no broker listens."""
-PASSWORD = "four bells at night"  # noqa: S105
+PASSWORD = "four bells at night"  # noqa: S105  # pragma: allowlist secret
 
 
 class Visitor:

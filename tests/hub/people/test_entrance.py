@@ -13,7 +13,7 @@ from tocsin_hub.people import audit, keeping, passwords
 from tocsin_hub.people.model import Person, Role
 from tocsin_hub.root import Hub
 
-PASSWORD = "four bells at night"  # noqa: S105
+PASSWORD = "four bells at night"  # noqa: S105  # pragma: allowlist secret
 SHORT, ANOTHER = "two bells", "another good one"
 WORDS = catalogue("en")
 

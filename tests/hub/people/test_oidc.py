@@ -27,7 +27,7 @@ from tocsin_hub.root import Hub, build
 from tocsin_hub.settings import HubSettings, OidcSettings
 from tocsin_shared.errors import BadInputError, SettingsError
 
-SECRET = "what only hub and provider know"  # noqa: S105
+SECRET = "what only hub and provider know"  # noqa: S105  # pragma: allowlist secret
 KEY, STRANGER = RSAKey.generate_key(2048), RSAKey.generate_key(2048)
 
 
