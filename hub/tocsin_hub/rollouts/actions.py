@@ -51,28 +51,10 @@ def act(rollout: Rollout, action: Action, person: str, now_us: int) -> Rollout:
     """
     if rollout.status not in ALLOWED[action]:
         raise IllegalTransitionError(f"rollout {rollout.id} is {rollout.status}: it cannot {action}")
-    match action:
-        case Action.SUBMIT:
-            return _submitted(rollout)
-        case Action.APPROVE:
-            return _approved(rollout, person)
-        case Action.DENY:
-            return replace(rollout, status=Status.DRAFT)
-        case Action.START:
-            return replace(rollout, status=Status.RUNNING)
-        case Action.PAUSE:
-            return _paused(rollout)
-        case Action.RESUME:
-            return _resumed(rollout, now_us)
-        case Action.ABORT:
-            return _aborted(rollout)
-        case Action.ROLLBACK:
-            return _turned(rollout)
-        case Action.SUPERSEDE:
-            return replace(rollout, status=Status.SUPERSEDED, pause=None)
+    return _DONE[action](rollout, person, now_us)
 
 
-def _submitted(rollout: Rollout) -> Rollout:
+def _submitted(rollout: Rollout, _person: str, _now_us: int) -> Rollout:
     if not rollout.targets or not rollout.rings or not rollout.variants:
         raise IllegalTransitionError(f"rollout {rollout.id} has no nodes, rings or bundles; add them first")
     if any(not 0 <= one.ring < len(rollout.rings) for one in rollout.targets):
@@ -80,19 +62,27 @@ def _submitted(rollout: Rollout) -> Rollout:
     return replace(rollout, status=Status.AWAITING_APPROVAL)
 
 
-def _approved(rollout: Rollout, person: str) -> Rollout:
+def _approved(rollout: Rollout, person: str, _now_us: int) -> Rollout:
     if rollout.two_persons and person == rollout.created_by:
         raise IllegalTransitionError(f"rollout {rollout.id} needs the approval of another person")
     return replace(rollout, status=Status.SCHEDULED, approved_by=person)
 
 
-def _paused(rollout: Rollout) -> Rollout:
+def _denied(rollout: Rollout, _person: str, _now_us: int) -> Rollout:
+    return replace(rollout, status=Status.DRAFT)
+
+
+def _started(rollout: Rollout, _person: str, _now_us: int) -> Rollout:
+    return replace(rollout, status=Status.RUNNING)
+
+
+def _paused(rollout: Rollout, _person: str, _now_us: int) -> Rollout:
     if rollout.course is Course.ABORTING or rollout.pause is Pause.MANUAL:
         raise IllegalTransitionError(f"rollout {rollout.id} is {rollout.pause or rollout.course} already")
     return replace(rollout, status=Status.PAUSED, pause=Pause.MANUAL)
 
 
-def _resumed(rollout: Rollout, now_us: int) -> Rollout:
+def _resumed(rollout: Rollout, _person: str, now_us: int) -> Rollout:
     """Go on in spite of what stopped it: errors of now stop it no more, and a shut gate is waived."""
     returning = rollout.course is Course.RETURNING
     shut = rollout.pause in (Pause.SUCCESS_GATE, Pause.SHADOW_DISAGREEMENT, Pause.ALARM_DRIFT)
@@ -112,15 +102,32 @@ def _resumed(rollout: Rollout, now_us: int) -> Rollout:
     return replace(rollout, status=Status.RUNNING, pause=None, targets=targets, rings=rings)
 
 
-def _aborted(rollout: Rollout) -> Rollout:
+def _aborted(rollout: Rollout, _person: str, _now_us: int) -> Rollout:
     if rollout.status in _EARLY:
         return replace(rollout, status=Status.ABORTED)
     return replace(rollout, status=Status.RUNNING, pause=None, course=Course.ABORTING)
 
 
-def _turned(rollout: Rollout) -> Rollout:
+def _superseded(rollout: Rollout, _person: str, _now_us: int) -> Rollout:
+    return replace(rollout, status=Status.SUPERSEDED, pause=None)
+
+
+def _turned(rollout: Rollout, _person: str, _now_us: int) -> Rollout:
     if not rollout.back:
         raise IllegalTransitionError(f"rollout {rollout.id} names no bundle to go back to")
     if rollout.course is Course.RETURNING:
         raise IllegalTransitionError(f"rollout {rollout.id} is on its way back already")
     return replace(rollout, status=Status.RUNNING, pause=None, course=Course.RETURNING)
+
+
+_DONE = {
+    Action.SUBMIT: _submitted,
+    Action.APPROVE: _approved,
+    Action.DENY: _denied,
+    Action.START: _started,
+    Action.PAUSE: _paused,
+    Action.RESUME: _resumed,
+    Action.ABORT: _aborted,
+    Action.ROLLBACK: _turned,
+    Action.SUPERSEDE: _superseded,
+}

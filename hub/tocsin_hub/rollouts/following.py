@@ -1,4 +1,4 @@
-"""Rules: what a node reports, or no longer reports, becomes its state in the rollout. A level, not an edge."""
+"""Rules: what a node reports, or no longer reports, becomes its state in the rollout: a level, no edge."""
 
 from dataclasses import replace
 

@@ -32,7 +32,7 @@ class ErrorLimit:
 
 
 def parse_errors(text: str) -> ErrorLimit | None:
-    """``3``, ``20%`` or ``3 or 20%``; ``None`` for anything else, and for what would stop without an error."""
+    """``3``, ``20%`` or ``3 or 20%``; ``None`` for anything else, also for what stops without an error."""
     found = _ERRORS.fullmatch(text)
     if found is None or (" or " in text) != (found[1] is not None and found[2] is not None):
         return None

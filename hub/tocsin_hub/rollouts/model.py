@@ -1,4 +1,4 @@
-"""What a rollout is: rings of nodes, gates between them, and how each node fares. Times are microseconds of UTC."""
+"""What a rollout is: rings of nodes, gates, and how each node fares. Times are microseconds of UTC."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

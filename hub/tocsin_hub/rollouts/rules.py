@@ -9,7 +9,7 @@
     from SCHEDULED on also → SUPERSEDED
 
 Everything is a level: :func:`step` on the rollout as the database has it, and on what nodes say, decides the
-same whether the hub has run all the time or has just started. To call it twice changes nothing the second time.
+same whether the hub has run all the time or has just started. Called twice, it changes nothing more.
 """
 
 from dataclasses import replace
@@ -93,12 +93,19 @@ class _Step:
         self.targets = list(rollout.targets)
         self.reasons: list[Reason] = []
         self.orders: list[Order] = []
+        self.flying: set[str] = set()
+        """Nodes that may activate, or have not proved it, for all that is known."""
+        self.by_zone: dict[str, list[NodeView]] = {}
+        for view in world.nodes.values():
+            self.by_zone.setdefault(view.zone, []).append(view)
 
     def decided(self) -> Decision:
         self._follow()
+        self.flying = {one.node for one in self.targets if in_flight(one, self.limits, self.now_us)}
         self._start()
         self._hold()
-        if self.status is Status.RUNNING or self.status in ENDED:
+        held = hold(self.before, self.world, self.now_us) is not None
+        if self.status is Status.RUNNING or (self.status in ENDED and not held):
             self._run()
         if self.status in (Status.SUPERSEDED, Status.ABORTED):
             self._let_go()
@@ -292,6 +299,7 @@ class _Step:
             stage="",
         )
         self.targets[place] = offered
+        self.flying.add(one.node)
         self._move(place, Execution.OFFERED, "")
         order = _order(self.before, offered)
         if order is not None:
@@ -308,15 +316,14 @@ class _Step:
             return "no_variant"
         if view.busy or (view.report.state in RUNNING and view.report.seq != target.seq):
             return "node_busy"
-        if sum(in_flight(one, self.limits, self.now_us) for one in self.targets) >= self.limits.max_parallel:
+        if len(self.flying - {target.node}) >= self.limits.max_parallel:
             return "parallel"
         return self._uncovered(view)
 
     def _uncovered(self, view: NodeView) -> str:
         """Why the zone cannot spare this node now; empty if it can."""
-        peers = [one for one in self.world.nodes.values() if one.zone == view.zone and one.node != view.node]
-        flying = {one.node for one in self.targets if in_flight(one, self.limits, self.now_us)}
-        if any(_at_work(one) or one.node in flying for one in peers):
+        peers = [one for one in self.by_zone[view.zone] if one.node != view.node]
+        if any(_at_work(one) or one.node in self.flying for one in peers):
             return "zone_busy"
         lone = not peers and view.zone in self.before.lone_zones
         return "" if lone or any(healthy(one) for one in peers) else "last_healthy"
@@ -361,7 +368,7 @@ class _Step:
         report = None if view is None else view.report
         has_it = one.variant is not None and report is not None
         has_it = has_it and report.active.sha256 == one.variant.sha256  # type: ignore[union-attr]
-        asked = one.seq > 0 and in_flight(one, self.limits, self.now_us)
+        asked = one.node in self.flying
         if one.state in GOOD or (has_it and one.state in SETTLED and not asked):
             self.targets[place] = replace(one, returning=True)
             self._move(place, Execution.QUEUED, "returning")
@@ -370,6 +377,8 @@ class _Step:
         ):
             self.targets[place] = replace(one, standing=False)
             self._move(place, Execution.CANCELED, "withdrawn")
+        elif one.standing and one.state in UNDER_WAY and one.reported not in LIVE:
+            self.targets[place] = replace(one, standing=False)
 
 
 def healthy(view: NodeView) -> bool:
