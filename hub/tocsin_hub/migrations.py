@@ -355,8 +355,9 @@ def m025_rollouts(db: Database) -> None:
         "document TEXT NOT NULL) STRICT"
     )
     db.execute(
-        "CREATE TABLE rollout_targets (rollout TEXT NOT NULL REFERENCES rollouts (id), place INTEGER NOT NULL, "
-        "node TEXT NOT NULL, state TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (rollout, node)) STRICT"
+        "CREATE TABLE rollout_targets (rollout TEXT NOT NULL REFERENCES rollouts (id), "
+        "place INTEGER NOT NULL, node TEXT NOT NULL, state TEXT NOT NULL, document TEXT NOT NULL, "
+        "PRIMARY KEY (rollout, node)) STRICT"
     )
     db.execute(
         "CREATE TABLE rollout_log (id INTEGER PRIMARY KEY, rollout TEXT NOT NULL, version INTEGER NOT NULL, "

@@ -32,14 +32,15 @@ def create(recorder: Recorder, rollout: Rollout, person: str) -> None:
 
 
 def change(
-    recorder: Recorder, before: Rollout, after: Rollout, action: str, person: str, at_us: int
+    recorder: Recorder, before: Rollout, after: Rollout, *, action: str, person: str, at_us: int
 ) -> Rollout:
     """Write down what ``person`` did; the rollout with its new version.
 
     Raises:
         ChangedMeanwhileError: ``before`` is not what stands in the database.
     """
-    return _set(recorder, before, after, at_us, person, [Reason(action, detail=str(after.status))], ())
+    told = [Reason(action, detail=str(after.status))]
+    return _set(recorder, before, after, at_us=at_us, person=person, told=told, orders=())
 
 
 def decide(recorder: Recorder, before: Rollout, decision: Decision, at_us: int) -> Rollout:
@@ -54,7 +55,8 @@ def decide(recorder: Recorder, before: Rollout, decision: Decision, at_us: int) 
     told = [one for one in decision.reasons if not one.lasting]
     if decision.rollout == before and not told:
         return before
-    return _set(recorder, before, decision.rollout, at_us, None, told, decision.directives)
+    orders = decision.directives
+    return _set(recorder, before, decision.rollout, at_us=at_us, person=None, told=told, orders=orders)
 
 
 def refused(recorder: Recorder, rollout: Rollout, action: str, person: str, at_us: int) -> None:
@@ -68,6 +70,7 @@ def _set(
     recorder: Recorder,
     before: Rollout,
     after: Rollout,
+    *,
     at_us: int,
     person: str | None,
     told: Iterable[Reason],
@@ -108,7 +111,8 @@ def _document(rollout: Rollout) -> str:
 
 def _write_targets(recorder: Recorder, rollout: str, targets: Iterable[tuple[int, Target]]) -> None:
     recorder.database.conn.executemany(
-        "INSERT OR REPLACE INTO rollout_targets (rollout, place, node, state, document) VALUES (?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO rollout_targets (rollout, place, node, state, document) "
+        "VALUES (?, ?, ?, ?, ?)",
         [
             (rollout, place, one.node, str(one.state), msgspec.json.encode(one).decode())
             for place, one in targets

@@ -74,7 +74,8 @@ def log_of(store: Store, rollout_id: str) -> list[LogEntry]:
         UnavailableError: the database cannot be used at the moment.
     """
     rows = store.rows(
-        "SELECT at_us, version, code, person, node, ring, detail FROM rollout_log WHERE rollout = ? ORDER BY id",
+        "SELECT at_us, version, code, person, node, ring, detail FROM rollout_log "
+        "WHERE rollout = ? ORDER BY id",
         (rollout_id,),
     )
     return [LogEntry(*row) for row in rows]
