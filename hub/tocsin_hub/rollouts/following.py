@@ -73,7 +73,15 @@ def _by_report(target: Target, report: NodeReported, now_us: int, *, online: boo
         return _moved(ended, Execution.CANCELED, now_us, "superseded")
     if report.seq < target.seq or report.state is UpdateState.IDLE:
         return target
+    if target.state is not Execution.UNREACHABLE and _known(target, report):
+        return target
     return _told(target, report, now_us, online=online)
+
+
+def _known(target: Target, report: NodeReported) -> bool:
+    """Whether this very word was followed before."""
+    same = report.boot == target.boot and report.state is target.reported
+    return same and to_us(report.at) == target.reported_at_us
 
 
 def _watched(target: Target, report: NodeReported, now_us: int) -> Target:

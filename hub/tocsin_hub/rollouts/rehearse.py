@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 from tocsin_hub.rollouts.actions import Action, act
 from tocsin_hub.rollouts.following import SECOND_US
 from tocsin_hub.rollouts.model import (
+    LIVE,
     Gate,
     Limits,
     NodeView,
@@ -192,6 +193,7 @@ class _Node:
     seen: float = 0.0
     told: NodeReported | None = None
     """What it said last while it was there."""
+    shown: NodeView | None = None
 
     def has(self, fault: Fault) -> bool:
         return any(line.fault is fault for line in self.lines)
@@ -202,9 +204,11 @@ class _Node:
         )
 
     def online(self, seconds: float) -> bool:
+        if not self.lines:
+            return True
         if self.now(Fault.OFFLINE, seconds):
             return False
-        if self.now(Fault.SILENT, seconds) and self.state in (UpdateState.ACTIVATING, UpdateState.SOAKING):
+        if self.now(Fault.SILENT, seconds) and self.told is not None and self.told.state in LIVE:
             return False
         return not (self.now(Fault.FLAPPING, seconds) and int(seconds // _FLAP_SECONDS) % 2)
 
@@ -248,18 +252,24 @@ class _Node:
 
     def view(self, seconds: float) -> NodeView:
         online = self.online(seconds)
+        known = self.told is not None and (self.told.state, self.told.seq) == (self.state, self.seq)
+        if self.shown is not None and online and known and not self.lines:
+            return self.shown  # when a node was last seen matters for one that is away only
         if online or self.told is None:
-            self.told = self._report(seconds)
             self.seen = seconds
+            if not known:
+                self.told = self._report(seconds)
         hearing = not self.now(Fault.DEAF, seconds)
         seen_us = START_US + int(self.seen * SECOND_US)
-        return NodeView(
+        self.shown = NodeView(
             self.name, self.zone, online, hearing, seen_us, "9.0.0", INTERPRETER, BOARD, 0, self.told
         )
+        return self.shown
 
     def _report(self, seconds: float) -> NodeReported:
         over = not self.plan or self.state in (UpdateState.SUCCEEDED, UpdateState.ALREADY_INSTALLED)
         live = self.state in (UpdateState.ACTIVATING, UpdateState.SOAKING)
+        shadowed = live or self.state is UpdateState.SUCCEEDED
         bad = self.state in (UpdateState.REJECTED, UpdateState.FAILED, UpdateState.ROLLED_BACK)
         return NodeReported(
             node=self.name,
@@ -271,9 +281,9 @@ class _Node:
             seq=self.seq,
             state=self.state,
             error=self.error if bad and over else "",
-            shadow_windows=1000 if self.seq else 0,
-            shadow_alarms=12 if self.has(Fault.DRIFTS) and self.seq else 2 * bool(self.seq),
-            active_alarms=2 * bool(self.seq),
+            shadow_windows=1000 * shadowed,
+            shadow_alarms=(12 if self.has(Fault.DRIFTS) else 2) * shadowed,
+            active_alarms=2 * shadowed,
         )
 
 
