@@ -188,8 +188,10 @@ class Site:
         """``name`` goes on to ``state``, and says so."""
         node = self.nodes[name]
         self.hear(name)
-        while node.state is not state:
-            node.move()
+        for _ in WAY:
+            if node.state is not state:
+                node.move()
+        assert node.state is state, f"{name} is {node.state}"
         self.now += SECOND_US
         node.say(self.now)
         self.step()

@@ -451,7 +451,6 @@ def test_a_gate_waits_for_its_soak() -> None:
 def test_a_ring_that_takes_too_long_pauses() -> None:
     site = Site(PAIR, Gate(ring_seconds=3600.0)).begin()
     site.step()
-    site.nodes["a-2"].hearing = site.nodes["a-1"].online = False
     site.to("a-1", UpdateState.DOWNLOADING)
     site.step(3500.0)
     assert site.rollout.status is Status.RUNNING
