@@ -18,7 +18,9 @@ from tocsin_hub.rollouts.model import (
     Target,
 )
 
-_ERRORS = re.compile(r"(?:(\d{1,6})(?!%))?(?: or )?(?:(\d{1,3}(?:\.\d+)?)%)?")
+_ERRORS = re.compile(
+    r"(?P<count>[0-9]{1,6})|(?:(?P<first>[0-9]{1,6}) or )?(?P<percent>[0-9]{1,3}(?:\.[0-9]{1,6})?)%"
+)
 _SECOND_US = 1_000_000
 
 
@@ -34,12 +36,12 @@ class ErrorLimit:
 def parse_errors(text: str) -> ErrorLimit | None:
     """``3``, ``20%`` or ``3 or 20%``; ``None`` for anything else, also for what stops without an error."""
     found = _ERRORS.fullmatch(text)
-    if found is None or (" or " in text) != (found[1] is not None and found[2] is not None):
+    if found is None:
         return None
-    count = None if found[1] is None else int(found[1])
-    percent = None if found[2] is None else float(found[2])
-    empty = count is None and percent is None
-    if empty or count == 0 or (percent is not None and not 0.0 < percent <= 100.0):
+    number = found["count"] or found["first"]
+    count = None if number is None else int(number)
+    percent = None if found["percent"] is None else float(found["percent"])
+    if count == 0 or (percent is not None and not 0.0 < percent <= 100.0):
         return None
     return ErrorLimit(count, percent)
 

@@ -125,7 +125,9 @@ class Node:
 class Site:
     """Nodes, a broker that keeps directives, and a clock."""
 
-    def __init__(self, rings: tuple[tuple[str, ...], ...], gate: Gate | None = None, **fields: object) -> None:
+    def __init__(
+        self, rings: tuple[tuple[str, ...], ...], gate: Gate | None = None, **fields: object
+    ) -> None:
         self.now = T0
         names = [name for ring in rings for name in ring]
         self.nodes = {name: Node(name, name.split("-")[0]) for name in names}
@@ -140,7 +142,9 @@ class Site:
             variants=(NEW,),
             rings=tuple(Ring(self.gate) for _ in rings),
             targets=tuple(
-                Target(name, self.nodes[name].zone, number) for number, ring in enumerate(rings) for name in ring
+                Target(name, self.nodes[name].zone, number)
+                for number, ring in enumerate(rings)
+                for name in ring
             ),
             created_by="ada",
             created_us=T0,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.hub.rollouts.site import Site
-from tocsin_hub.recorder import Recorder
+from tocsin_hub.recorder import Recorder, prepare
 from tocsin_hub.rollouts import keeping, reading
 from tocsin_hub.rollouts.actions import Action, act
 from tocsin_hub.rollouts.keeping import ChangedMeanwhileError
@@ -19,9 +19,9 @@ from tocsin_hub.store import Store
 
 @pytest.fixture
 def recorder(tmp_path: Path) -> Iterator[Recorder]:
+    prepare(tmp_path / "hub.db")
     recorder = Recorder(tmp_path / "hub.db")
     recorder.open()
-    recorder.prepare()
     yield recorder
     recorder.close()
 

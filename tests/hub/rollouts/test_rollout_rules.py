@@ -59,7 +59,9 @@ def test_case_59_a_percentage_is_judged_in_a_ring_that_is_smaller_than_the_minim
     assert stopped(Ring(Gate(errors="50%", min_executed=5)), ring_of(bad=1, good=1)) is not None
 
 
-@pytest.mark.parametrize("text", ["", "0", "0%", "101%", "three", "-1", "nan%", "3 or", " or 3%", "5% or 3", "33%%"])
+@pytest.mark.parametrize(
+    "text", ["", "0", "0%", "101%", "three", "-1", "nan%", "3 or", " or 3%", "5% or 3", "33%%"]
+)
 def test_case_59_an_expression_that_means_nothing_pauses(text: str) -> None:
     assert parse_errors(text) is None
     site = Site(PAIR, Gate(errors=text)).begin()
@@ -507,7 +509,9 @@ def test_rings_by_count_share_zone_and_name() -> None:
     assert {name[-1] for name in plan_rings(("3", "rest"), views(9, 3))[0]} == {"0", "1", "2"}
 
 
-@pytest.mark.parametrize("specs", [("1",), ("200%",), ("zone:z9", "rest"), ("zone:z1", "zone:z1", "rest"), ("",)])
+@pytest.mark.parametrize(
+    "specs", [("1",), ("200%",), ("zone:z9", "rest"), ("zone:z1", "zone:z1", "rest"), ("",)]
+)
 def test_rings_that_do_not_fit_are_refused_by_name(specs: tuple[str, ...]) -> None:
     with pytest.raises(BadInputError):
         plan_rings(specs, views(6, 2))
