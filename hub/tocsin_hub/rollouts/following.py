@@ -62,18 +62,15 @@ def followed(target: Target, view: NodeView | None, limits: Limits, now_us: int)
 
 def _by_report(target: Target, report: NodeReported, now_us: int, *, online: bool) -> Target:
     stale = report.boot == target.boot and to_us(report.at) < target.reported_at_us
-    if stale:
-        return target
-    if target.state in GOOD:
+    if target.state in GOOD and not stale:
         return _watched(target, report, now_us)
-    if target.reported in FINAL:
+    if target.reported in FINAL or stale:
         return target
     if report.seq > target.seq:  # another directive took its place
         ended = replace(target, reported=UpdateState.CANCELED, standing=False)
         return _moved(ended, Execution.CANCELED, now_us, "superseded")
-    if report.seq < target.seq or report.state is UpdateState.IDLE:
-        return target
-    if target.state is not Execution.UNREACHABLE and _known(target, report):
+    old = report.seq < target.seq or report.state is UpdateState.IDLE
+    if old or (target.state is not Execution.UNREACHABLE and _known(target, report)):
         return target
     return _told(target, report, now_us, online=online)
 
