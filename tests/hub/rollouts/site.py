@@ -12,6 +12,7 @@ from tocsin_hub.rollouts.model import (
     Order,
     Ring,
     Rollout,
+    Status,
     Target,
     Variant,
     World,
@@ -212,6 +213,9 @@ class Site:
 
     def target(self, name: str) -> Target:
         return next(one for one in self.rollout.targets if one.node == name)
+
+    def status(self) -> Status:
+        return self.rollout.status
 
     def states(self) -> dict[str, str]:
         return {one.node: str(one.state) for one in self.rollout.targets}

@@ -12,7 +12,7 @@ from tocsin_hub.rollouts.model import Decision, Execution, Gate, Rollout, Status
 from tocsin_hub.rollouts.rules import healthy, standing_orders, step
 
 NAMES = ("a-1", "a-2", "a-3", "b-1", "b-2")
-RINGS = (("a-1",), ("b-1", "a-2"), ("b-2", "a-3"))
+RINGS = (("b-1",), ("a-1", "a-2", "a-3", "b-2"))
 
 
 class Rollouts(RuleBasedStateMachine):
@@ -20,7 +20,7 @@ class Rollouts(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.site = Site(RINGS, Gate(soak_seconds=60.0, errors="2", success_share=0.5)).begin()
+        self.site = Site(RINGS, Gate(soak_seconds=60.0, errors="5", success_share=0.0)).begin()
         self.given: set[tuple[str, int]] = set()
         self.last: dict[str, int] = {}
 
@@ -108,8 +108,11 @@ class Rollouts(RuleBasedStateMachine):
     def an_alarm_begins_or_ends(self, alarm: bool) -> None:
         self.site.alarm = alarm
 
-    @rule(action=st.sampled_from([Action.PAUSE, Action.RESUME, Action.RESUME, Action.ABORT, Action.ROLLBACK]))
-    def a_person_acts(self, action: Action) -> None:
+    @rule(draw=st.integers(0, 19))
+    def a_person_acts(self, draw: int) -> None:
+        """Mostly somebody lets it go on: a rollout that was given up shows little."""
+        rare = {0: Action.ABORT, 1: Action.ROLLBACK, 2: Action.ROLLBACK, 3: Action.PAUSE}
+        action = rare.get(draw, Action.RESUME)
         try:
             self.site.act(action)
         except IllegalTransitionError:
@@ -120,12 +123,12 @@ class Rollouts(RuleBasedStateMachine):
         self.pass_time(hours * 3600)
 
     @precondition(lambda self: self.site.rollout.status is Status.RUNNING)
-    @rule()
-    def all_goes_well_for_a_while(self) -> None:
-        for _ in range(30):
-            for name in NAMES:
-                self.a_node_goes_on(name, 1)
-            self.the_hub_decides(30)
+    @rule(rounds=st.integers(1, 5), names=st.sets(st.sampled_from(NAMES)))
+    def some_go_on(self, rounds: int, names: set[str]) -> None:
+        for _ in range(rounds):
+            for name in sorted(names):
+                self.a_node_goes_on(name, 2)
+            self.the_hub_decides(70)
 
     def tell(self, node: Node) -> None:
         self.site.now += 1
@@ -174,8 +177,8 @@ class Rollouts(RuleBasedStateMachine):
 
 
 Rollouts.TestCase.settings = settings(
-    max_examples=60,
-    stateful_step_count=40,
+    max_examples=150,
+    stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
