@@ -347,6 +347,33 @@ def m024_retention(db: Database) -> None:
     db.execute("CREATE INDEX idx_events_zone_label ON events (zone, label, onset_us, id)")
 
 
+@MIGRATIONS()
+def m025_rollouts(db: Database) -> None:
+    """Rollouts, how each of their nodes fares, what happened to them, and the numbers of directives."""
+    db.execute(
+        "CREATE TABLE rollouts (id TEXT PRIMARY KEY, version INTEGER NOT NULL, status TEXT NOT NULL, "
+        "document TEXT NOT NULL) STRICT"
+    )
+    db.execute(
+        "CREATE TABLE rollout_targets (rollout TEXT NOT NULL REFERENCES rollouts (id), "
+        "place INTEGER NOT NULL, node TEXT NOT NULL, state TEXT NOT NULL, document TEXT NOT NULL, "
+        "PRIMARY KEY (rollout, node)) STRICT"
+    )
+    db.execute(
+        "CREATE TABLE rollout_log (id INTEGER PRIMARY KEY, rollout TEXT NOT NULL, version INTEGER NOT NULL, "
+        "at_us INTEGER NOT NULL, code TEXT NOT NULL, person TEXT, node TEXT NOT NULL, ring INTEGER, "
+        "detail TEXT NOT NULL) STRICT"
+    )
+    db.execute("CREATE INDEX idx_rollout_log_rollout ON rollout_log (rollout, id)")
+    for verb in ("UPDATE", "DELETE"):
+        db.execute(
+            f"CREATE TRIGGER rollout_log_no_{verb.lower()} BEFORE {verb} ON rollout_log BEGIN "
+            "SELECT raise(ABORT, 'the log of rollouts is only added to'); END"
+        )
+    # Grows for each node and for ever: a lower one is a replay to the node.
+    db.execute("CREATE TABLE directive_seqs (node TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT")
+
+
 _EVENT_COLUMNS_THAT_MUST_BE = (
     "node",
     "zone",
