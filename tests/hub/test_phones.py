@@ -182,7 +182,7 @@ def test_nobody_without_a_session_has_phones(hub: Hub) -> None:
         ("POST", "me/phones"),
         ("GET", "me/phones/key"),
         ("POST", "me/phones/test"),
-        ("DELETE", "me/phones/x"),
+        ("DELETE", f"me/phones/{ulid(1)}"),
         ("GET", "me/now"),
         ("GET", "me/addresses"),
         ("POST", "people/x/addresses"),
