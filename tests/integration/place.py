@@ -75,11 +75,20 @@ class Place:
         script = f"const done = arguments[0]; import('/static/js/{module}').then(m => done({expression}))"
         return self.driver.execute_async_script(script)
 
+    def lasting(self) -> int:
+        """Number of incidents that the hub takes to last; it looks once a second which are over."""
+        return len(self._ask("/api/v1/incidents?active=true&kind=sound")["incidents"])
+
     def stored(self) -> int:
         """Number of detections that the hub has, as its API says."""
+        return len(self._ask("/api/v1/events?limit=500")["events"])
+
+    def _ask(self, path: str) -> dict[str, list[Any]]:
         cookies = {cookie["name"]: cookie["value"] for cookie in self.driver.get_cookies()}
-        answer = requests.get(self.site.address + "/api/v1/events?limit=500", cookies=cookies, timeout=5)
-        return len(answer.json()["events"])
+        answer: dict[str, list[Any]] = requests.get(
+            self.site.address + path, cookies=cookies, timeout=5
+        ).json()
+        return answer
 
     def node(self, name: str = "press-1", zone: str = "hall-1", room: str = "Press shop") -> PaperNode:
         return PaperNode(self.broker, name, zone, room)

@@ -113,6 +113,7 @@ def test_an_alert_stays_until_it_is_dismissed_and_takes_no_focus(place: Place) -
         assert len(place.all("#others .card")) == 1
         assert "Siren" in place.text("#recent")
 
+        place.wait(lambda: place.lasting() == 0, "both incidents are over")
         place.open("/?lang=en")
         place.wait(lambda: len(place.all("#recent li")) == 2, "the list after a reload")
         assert place.all("#alarms .card") == []
@@ -123,6 +124,7 @@ def test_an_alarm_that_came_and_went_while_nobody_looked_is_shown(place: Place) 
         node.over(node.hear("siren", seconds_ago=120.0), lasted_seconds=30.0)
         node.over(node.hear("vehicle_horn", seconds_ago=100.0), lasted_seconds=2.0)
         place.wait(lambda: place.stored() == 2, "both are stored")
+        place.wait(lambda: place.lasting() == 0, "both incidents are over")
         place.open("/?lang=en")
         place.wait(lambda: len(place.all("#recent li")) == 2, "both in the list")
         assert "Alarm · Over" in place.text("#alarms")
