@@ -59,7 +59,7 @@ class Place:
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
 
     def text(self, selector: str) -> str:
-        return "\n".join(element.text for element in self.all(selector))
+        return text_of(self.driver, selector)
 
     def wait(self, condition: Callable[[], Any], what: str, seconds: float = 10.0) -> None:
         """Wait for ``condition``; fails with ``what`` and what the page shows instead."""
@@ -99,6 +99,15 @@ def _holds(condition: Callable[[], Any]) -> bool:
         return bool(condition())
     except StaleElementReferenceException:
         return False  # the page has just replaced what was looked at
+
+
+def text_of(driver: Chrome, selector: str) -> str:
+    """Text of all that ``selector`` finds, a line each; read again where the page was replacing it."""
+    while True:
+        try:
+            return "\n".join(one.text for one in driver.find_elements(By.CSS_SELECTOR, selector))
+        except StaleElementReferenceException:
+            continue
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from tests.hub.parts import feed, login_path, offset_of
 from tests.hub.test_phones import alert_rows
 from tests.integration.browser import chromium, complaints, emulate, show_as
-from tests.integration.place import AXE, AXE_RULES, SMALL_TARGETS
+from tests.integration.place import AXE, AXE_RULES, SMALL_TARGETS, text_of
 from tests.integration.serving import listen, served
 from tests.shared.messages import sound
 from tocsin_hub.demo.broker import free_port
@@ -56,7 +56,7 @@ class Phone:
         return self.driver.find_element(By.CSS_SELECTOR, selector)
 
     def text(self, selector: str) -> str:
-        return "\n".join(one.text for one in self.driver.find_elements(By.CSS_SELECTOR, selector))
+        return text_of(self.driver, selector)
 
     def wait(self, condition: Callable[[], Any], what: str, seconds: float = 20.0) -> None:
         deadline = time.monotonic() + seconds

@@ -97,11 +97,12 @@ def test_the_page_of_an_incident_tells_and_takes_answers_without_scripts(place: 
             ):
                 assert words in text
             place.one("button[value='need_help']").click()
-            assert "Your answer was noted. I need help" in place.text("#answer-note")
+            noted = "Your answer was noted. I need help"
+            place.wait(lambda: noted in place.text("#answer-note"), "the answer")
             assert "Help needed" in place.text(".card-badges")
             assert ": I need help" in place.text("#timeline")
             place.one("#acknowledge button").click()
-            assert "takes care of it" in place.text("#timeline")
+            place.wait(lambda: "takes care of it" in place.text("#timeline"), "who takes care of it")
         finally:
             place.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
         place.driver.get(f"{place.site.address}/incidents/{'0' * 26}")
