@@ -6,6 +6,8 @@ ARGS ?=
 # The forerunner of the interpreter, tflite-runtime, has its last wheels for Python 3.11 and numpy 1.
 OLD := .venv-tflite
 SECONDS ?= 3600
+# Most tests wait for processes and browsers: as many at once as there are cores. PARALLEL= runs one after another.
+PARALLEL ?= -n auto --dist worksteal
 
 DEPLOY := .venv-deploy
 
@@ -20,13 +22,13 @@ demo: $(VENV)/.demo  ## an alarm, from sound to screen; ARGS="--help" shows the 
 
 dev: $(VENV)/.dev  ## everything a developer needs, in .venv
 
-check: $(VENV)/.dev  ## style, types, contracts and the fast tests: under a minute
+check: $(VENV)/.dev  ## style, types, contracts and the fast tests: about four minutes on two cores
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(SECRETS)
-	$(BIN)/pytest -q -m "not slow and not deploy and not arm"
+	$(BIN)/pytest -q $(PARALLEL) -m "not slow and not deploy and not arm"
 
 test: packages $(VENV)/.dev $(OLD)/.ready  ## everything, with real broker, browser and sound
 	$(BIN)/ruff check .
@@ -34,7 +36,7 @@ test: packages $(VENV)/.dev $(OLD)/.ready  ## everything, with real broker, brow
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(SECRETS)
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 test-deploy: packages $(VENV)/.dev $(DEPLOY)/.ready  ## a site from nothing on booted containers; needs root
 	tests/install-packages debootstrap systemd-container mosquitto-clients

@@ -105,8 +105,8 @@ def test_a_backup_gives_a_lost_hub_its_events_back(site: SiteOfContainers) -> No
     before = set(site.stored())
     state = site.hub.root / "var/lib/tocsin-hub"
     site.hub.run("systemctl", "stop", "tocsin-hub")
-    for file in state.iterdir():
-        file.unlink()
+    for kept in state.iterdir():
+        shutil.rmtree(kept) if kept.is_dir() else kept.unlink()
     site.hub.run("systemctl", "start", "tocsin-hub")
     restored = site.play("restore.yml")
     assert restored.status == 0, restored.text
