@@ -261,15 +261,16 @@ class TwoServices(Sender):
 
 
 def test_a_service_that_hangs_ends_in_words_and_holds_up_no_other(tmp_path: Path) -> None:
-    """Twelve phones hang and hold all threads of their service; a person of another one is told at once."""
+    """Phones hang and hold all threads of their service; a person of another one is told at once."""
+    phones = THREADS + 4
     with push_service() as service, push_service() as other:
         sender = type("_", (TwoServices,), {"other": other})
         site = Site(tmp_path, service, sender, timeout_seconds=1.5)
         try:
-            for number in range(12):
+            for number in range(phones):
                 site.add(f"hang/{number}", f"p{number}", number)
-            site.add_phone(Browser().phone(other.url("201/x"), "fine", 99))
-            hanging = [threading.Thread(target=_send_in_vain, args=(site, f"p{n}")) for n in range(12)]
+            site.add_phone(Browser().phone(other.url("201/x"), "fine", phones))
+            hanging = [threading.Thread(target=_send_in_vain, args=(site, f"p{n}")) for n in range(phones)]
             for one in hanging:
                 one.start()
             wait_until(lambda: len(service.taken) >= THREADS, "all threads of the service to hang")
@@ -278,7 +279,7 @@ def test_a_service_that_hangs_ends_in_words_and_holds_up_no_other(tmp_path: Path
             for one in hanging:
                 one.join(60)
             refused = {one.person: one.detail for one in site.troubles if one.lasts}
-            assert set(refused) == {f"p{n}" for n in range(12)}
+            assert set(refused) == {f"p{n}" for n in range(phones)}
             assert all("answer within" in detail for detail in refused.values())
         finally:
             site.close()

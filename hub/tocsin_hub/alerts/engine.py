@@ -178,7 +178,9 @@ class Engine:
 
     def _report(self, channel: ChannelName, message: Message, error: str | None) -> None:
         self._results.put((channel, message, self._clock(), error))
-        self._wake.set()
+        if error is not None:
+            self._wake.set()
+        # What was taken is only written down: waking this thread for each of hundreds holds up the others.
 
     def _run(self) -> None:
         self._resume()
@@ -202,8 +204,9 @@ class Engine:
     def _pause(self) -> float:
         """How long nothing is due, seconds."""
         now_us = self._clock()
-        busy = any(road.waiting for road in self.roads.values()) or self._memory.unwritten
-        longest = BUSY_SECONDS if busy or self._unwritten_results else LOOK_SECONDS
+        busy = any(road.waiting for road in self.roads.values()) or not self._results.empty()
+        unwritten = self._memory.unwritten or self._unwritten_results
+        longest = BUSY_SECONDS if busy or unwritten else LOOK_SECONDS
         next_us = min(self._due.values(), default=now_us + round(LOOK_SECONDS * 1e6))
         return min(longest, max(0.0, (next_us - now_us) / 1e6))
 

@@ -136,7 +136,7 @@ class Road:
                     if gone is item:
                         continue
                 heapq.heappush(self._ready, (not item.loud, item.number, item))
-            self._condition.notify_all()
+            self._condition.notify(len(self._ready))
         return left
 
     def _make_room(self, item: _Item) -> _Item:

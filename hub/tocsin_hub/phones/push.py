@@ -26,8 +26,8 @@ from tocsin_hub.recorder import Recorder
 from tocsin_hub.writer import Outcome, Work
 from tocsin_shared.errors import BadInputError, UnavailableError
 
-THREADS = 8
-"""For each push service."""
+THREADS = 32
+"""For each push service: it answers after a tenth of a second, wherever in the world it is."""
 TRIES = 3
 _TRY_AGAIN_SECONDS = 0.3
 _SPARE_SECONDS = 1.0
