@@ -10,6 +10,21 @@ from tocsin_shared.errors import UnavailableError
 _LOOK_SECONDS = 0.1
 
 
+def own_as_folder(path: Path) -> None:
+    """Give ``path`` to whom its folder belongs, where root made it: a hub of that user could not open it.
+
+    Raises:
+        UnavailableError: the system does not let it.
+    """
+    if os.geteuid() != 0:
+        return
+    try:
+        folder = path.parent.stat()
+        os.chown(path, folder.st_uid, folder.st_gid)
+    except OSError as error:
+        raise UnavailableError(f"{path} cannot be given to its folder's owner: {error.strerror}") from error
+
+
 class DatabaseLock:
     """Held by a hub for as long as it runs; the system lets go of it when its process ends."""
 
@@ -44,7 +59,11 @@ class DatabaseLock:
         except OSError as error:
             raise UnavailableError(f"the lock {self._path} cannot be made: {error.strerror}") from error
         try:
+            own_as_folder(self._path)
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except UnavailableError:
+            os.close(file)
+            raise
         except OSError:
             os.close(file)
             return False

@@ -179,6 +179,21 @@ def test_a_log_of_the_old_database_is_not_taken_for_one_of_the_backup(line: Line
     store.close()
 
 
+def test_what_root_puts_back_belongs_to_the_hubs_user(
+    stopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[str, int, int]] = []
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr("os.chown", lambda path, user, group: given.append((Path(path).name, user, group)))
+    database = tmp_path / "new" / "hub.sqlite"
+    restore(stopped, database, START_US)
+    folder = database.parent.stat()
+    assert {(user, group) for _, user, group in given} == {(folder.st_uid, folder.st_gid)}
+    names = [name for name, _, _ in given]
+    assert "hub.sqlite.lock" in names
+    assert any(name.startswith(".hub.sqlite.") for name in names)
+
+
 def test_where_there_was_no_database_there_is_one(stopped: Path, tmp_path: Path) -> None:
     assert restore(stopped, tmp_path / "new" / "hub.sqlite", START_US) is None
     assert look_through(tmp_path / "new" / "hub.sqlite").events == 50

@@ -15,7 +15,7 @@ from tocsin_hub.alerts import editing
 from tocsin_hub.alerts.awareness import BOUNDS_SECONDS, BUDGET_SECONDS, Figures, figures
 from tocsin_hub.alerts.editing import Trial
 from tocsin_hub.alerts.model import Audience, ChannelName, Policy
-from tocsin_hub.alerts.passages import passages
+from tocsin_hub.alerts.passages import NEWEST, passages
 from tocsin_hub.alerts.policies import (
     LONGEST_SECONDS,
     MOST_STEPS,
@@ -153,6 +153,7 @@ def awareness() -> str:
         choices=DAYS,
         drills=drills,
         budget=BUDGET_SECONDS,
+        newest=NEWEST,
     )
 
 

@@ -6,7 +6,9 @@ from tocsin_hub.alerts.awareness import Hop, Passage
 from tocsin_hub.store import Store
 
 MOST = 100_000
-"""More are not read at once; the newest are."""
+"""More are not read at once."""
+NEWEST = 5_000
+"""Sounds, and alerts, of which figures tell: they must be there at once, and more would say the same."""
 _EVENT_HOPS = (Hop.DETECTED, Hop.RECEIVED, Hop.COMMITTED)
 _ALERT_HOPS = (Hop.ACCEPTED, Hop.SHOWN, Hop.ANSWERED)
 # Where nobody kept the node's clock, or the report came late, its onset says nothing about how fast we were.
@@ -17,6 +19,8 @@ _OF_EVENT = "FROM incidents AS i JOIN events AS e ON e.id = i.first_event"
 def passages(store: Store, since_us: int, *, drills: bool = True) -> tuple[Passage, ...]:
     """Of incidents that opened after ``since_us``: one for the sound of each, one for each alert about it.
 
+    The :data:`NEWEST` of each.
+
     Raises:
         UnavailableError: the database cannot be used at the moment.
     """
@@ -25,13 +29,13 @@ def passages(store: Store, since_us: int, *, drills: bool = True) -> tuple[Passa
         f"SELECT e.onset_us, e.detected_us, e.first_received_us, "
         f"coalesce(e.first_committed_us, e.committed_us) {_OF_EVENT} {where} "
         "ORDER BY i.opened_us DESC LIMIT ?",
-        (since_us, MOST),
+        (since_us, NEWEST),
     )
     alerts = store.rows(
         f"SELECT e.onset_us, min(d.accepted_us), min(d.shown_us), a.answered_us {_OF_EVENT} "
         "JOIN alerts AS a ON a.incident = i.id JOIN deliveries AS d ON d.alert = a.id "
         f"{where} AND a.person IS NOT NULL GROUP BY a.id ORDER BY i.opened_us DESC LIMIT ?",
-        (since_us, MOST),
+        (since_us, NEWEST),
     )
     made = [_passage(row[0], zip(_EVENT_HOPS, row[1:], strict=True)) for row in sounds]
     made += [_passage(row[0], zip(_ALERT_HOPS, row[1:], strict=True)) for row in alerts]

@@ -352,7 +352,7 @@ def my_alerts() -> ResponseReturnValue:
 @needs(Role.OFFICER)
 @described("alerts", query=AwarenessQuery, answer=AwarenessShown)
 def awareness() -> ResponseReturnValue:
-    """How long it takes from the onset of a sound until somebody knows, hop by hop."""
+    """How long it takes from the onset of a sound until somebody knows, hop by hop; of the newest 5,000."""
     query: AwarenessQuery = request.context.query  # type: ignore[attr-defined]
     hub = services()
     since_us = hub.clock() - query.days * 86_400_000_000

@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from tocsin_hub.connection import connect
-from tocsin_hub.lock import DatabaseLock
+from tocsin_hub.lock import DatabaseLock, own_as_folder
 from tocsin_hub.migrations import MIGRATIONS
 from tocsin_hub.store import database_errors
 from tocsin_shared.errors import BadInputError, UnavailableError
@@ -84,6 +84,7 @@ def restore(backup: Path, database: Path, now_us: int) -> Path | None:
             shutil.copyfile(backup, made)
             look_through(made)
             _to_disk(made)
+            own_as_folder(made)
             aside = _set_aside(database, now_us)
             made.replace(database)
             _to_disk(database.parent)
