@@ -62,6 +62,7 @@ class Live:
         epoch: str,
         latest_change: Callable[[], int],
         incidents: Incidents | None = None,
+        *,
         held: int = 0,
     ) -> None:
         """``incidents`` tells who answered, and her name; without it incidents are shown without answers.

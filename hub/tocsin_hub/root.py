@@ -201,7 +201,7 @@ def _parts(settings: HubSettings, clock: Callable[[], int]) -> _Parts:
             epoch,
             lambda: writer.state.latest_change,
             incidents,
-            settings.download_threads,
+            held=settings.download_threads,
         ),
         desk=desk,
         phones=Phones(

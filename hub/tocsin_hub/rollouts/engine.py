@@ -30,7 +30,6 @@ from tocsin_hub.rollouts.views import rollout_json
 from tocsin_hub.rooms import Rooms
 from tocsin_hub.store import Store
 from tocsin_hub.threads import end_process, start_thread
-from tocsin_hub.times import to_us
 from tocsin_hub.writer import Writer
 from tocsin_shared.errors import BadInputError, TocsinError, UnavailableError
 from tocsin_shared.events import NodeReported
@@ -129,6 +128,11 @@ class Rollouts:
 
     def wake(self) -> None:
         """Look soon. From any thread; never waits."""
+        self._woken.set()
+
+    def renew_soon(self) -> None:
+        """Something new is signed: it goes into snapshot and timestamp at the next look."""
+        self._renew_at_us = 0
         self._woken.set()
 
     def connected(self) -> None:

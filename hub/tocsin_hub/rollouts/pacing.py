@@ -1,4 +1,4 @@
-"""How much of the line bundles may take, all nodes together: slots for downloads, and a rate that they share."""
+"""How much of the line bundles may take, all nodes together: slots, and a rate that they share."""
 
 import threading
 import time

@@ -30,9 +30,7 @@ class Origin:
     """Whether the settings ask for another person's approval, whatever the draft says."""
 
 
-def planned(
-    draft: Draft, shelf: Sequence[Offered], views: Mapping[str, NodeView], origin: Origin
-) -> Rollout:
+def planned(draft: Draft, shelf: Sequence[Offered], views: Mapping[str, NodeView], origin: Origin) -> Rollout:
     """The rollout that ``draft`` asks for, as a draft that nobody has submitted.
 
     Raises:

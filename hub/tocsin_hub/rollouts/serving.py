@@ -107,9 +107,7 @@ def _answer(path: Path, sha256: str, pacing: Pacing) -> Response:
         return beyond
     body = _Body(file, part, pacing, request.environ.get("gunicorn.socket"))
     status = HTTPStatus.OK if part.whole else HTTPStatus.PARTIAL_CONTENT
-    answer = Response(
-        body if request.method == "GET" else b"", status, mimetype="application/octet-stream"
-    )
+    answer = Response(body if request.method == "GET" else b"", status, mimetype="application/octet-stream")
     answer.call_on_close(body.close)
     answer.headers["Content-Length"] = str(part.stop - part.start)
     answer.headers["Accept-Ranges"] = "bytes"

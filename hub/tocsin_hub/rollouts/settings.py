@@ -12,8 +12,8 @@ class UpdateSettings:
 
     repository: Path | None = setting(
         None,
-        "Folder of the trust repository that tocsin trust init --repository has made; without it nothing goes "
-        "over the air. The hub must be able to write to it.",
+        "Folder of the trust repository that tocsin trust init --repository has made; without it nothing "
+        "goes over the air. The hub must be able to write to it.",
         shown='"updates"',
     )
     keys: Path | None = setting(
@@ -30,12 +30,6 @@ class UpdateSettings:
     )
     bytes_per_second: float = setting(
         2_000_000.0, "All nodes together are sent bundles no faster than this.", minimum=10_000.0, maximum=1e9
-    )
-    most_upload_bytes: int = setting(
-        100_000_000,
-        "Bundles that are uploaded at once, with what signs them, may be so long.",
-        minimum=100_000,
-        maximum=1_000_000_000,
     )
     check_seconds: float = setting(
         300.0,

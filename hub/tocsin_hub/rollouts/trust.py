@@ -1,4 +1,4 @@
-"""The edge to the trust repository and the hub's keys: what is signed, how long that holds, and our own word."""
+"""The edge to the trust repository and the hub's keys: what is signed, until when, and our own word."""
 
 import logging
 import threading

@@ -42,9 +42,7 @@ def _hears(record: NodeRecord) -> bool:
 
 def flying(rollout: Rollout, now_us: int) -> frozenset[str]:
     """Nodes on which a directive of ``rollout`` may still run."""
-    return frozenset(
-        target.node for target in rollout.targets if in_flight(target, rollout.limits, now_us)
-    )
+    return frozenset(target.node for target in rollout.targets if in_flight(target, rollout.limits, now_us))
 
 
 def with_busy(views: Mapping[str, NodeView], others: Iterable[frozenset[str]]) -> dict[str, NodeView]:
