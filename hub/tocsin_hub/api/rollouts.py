@@ -35,7 +35,7 @@ _MOST_MOMENTS = 2000
 Seconds = Annotated[float, Meta(ge=0.0, le=604_800.0)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 Word = Annotated[str, Meta(max_length=64)]
-RingSpec = Annotated[str, Meta(max_length=2000, description="2, 25%, zone:a+b, node:x+y or rest")]
+RingSpec = Annotated[str, Meta(max_length=1000, description="2, 25%, zone:a+b, node:x+y or rest")]
 Base64 = Annotated[str, Meta(min_length=1, extra_json_schema={"contentEncoding": "base64"})]
 
 
@@ -185,17 +185,17 @@ class NewRollout(msgspec.Struct, forbid_unknown_fields=True):
     name: Word
     release: Word
     variants: Annotated[list[Word], Meta(max_length=20)] = []
-    rings: Annotated[list[RingSpec], Meta(min_length=1, max_length=100)] = msgspec.field(
+    rings: Annotated[list[RingSpec], Meta(min_length=1, max_length=50)] = msgspec.field(
         default_factory=lambda: ["1", "25%", "rest"]
     )
-    nodes: Annotated[list[NodeId], Meta(max_length=10_000)] = []
+    nodes: Annotated[list[NodeId], Meta(max_length=1000)] = []
     back: Word | None = None
     gate: GateWanted = msgspec.field(default_factory=GateWanted)
     starts: Moment | None = None
     two_persons: bool = True
     max_parallel: Annotated[int, Meta(ge=1, le=10_000)] = 20
     offline_grace_seconds: Seconds = 1800.0
-    lone_zones: Annotated[list[Zone], Meta(max_length=1000)] = []
+    lone_zones: Annotated[list[Zone], Meta(max_length=200)] = []
     soak_seconds: Seconds | None = None
     shadow_seconds: Seconds | None = None
 
@@ -227,8 +227,8 @@ class NewRehearsal(msgspec.Struct, forbid_unknown_fields=True):
     """A rollout that is only tried, and what is to go wrong meanwhile."""
 
     rollout: NewRollout
-    faults: Annotated[list[FaultLine], Meta(max_length=1000)] = []
-    site: Annotated[list[SiteLine], Meta(max_length=1000)] = []
+    faults: Annotated[list[FaultLine], Meta(max_length=100)] = []
+    site: Annotated[list[SiteLine], Meta(max_length=100)] = []
     seed: Annotated[int, Meta(ge=0, le=2**31)] = 0
 
 

@@ -1,7 +1,7 @@
 """Takes bundles that were signed elsewhere: their papers are read here, a child process listens to them.
 
-The hub itself knows no interpreter. Where ``tocsin[models]`` is installed beside it, a child hears the golden
-clips and asks the gate; elsewhere the signer's machine has done so before it signed, and each node does again.
+The hub itself knows no interpreter. Where ``tocsin[models]`` is installed beside it, a child hears the
+golden clips and asks the gate; elsewhere the signer's machine has done so, and each node does so again.
 """
 
 import base64
