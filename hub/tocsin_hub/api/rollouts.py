@@ -301,8 +301,8 @@ def _in_words() -> Iterator[None]:
     """What rollouts raise, as the API tells it."""
     try:
         yield
-    except UnknownRolloutError as error:
-        abort(make_response(problem(HTTPStatus.NOT_FOUND, "not_found", str(error))))
+    except UnknownRolloutError:
+        abort(HTTPStatus.NOT_FOUND)
     except (IllegalTransitionError, UpdatesOffError, SettingsError) as error:
         raise ConflictError(str(error)) from error
 
@@ -328,7 +328,7 @@ def _only_of_all_zones() -> None:
 @needs(Role.OFFICER)
 @described("rollouts", answer=SignedReleases, errors=(409,))
 def list_bundles() -> ResponseReturnValue:
-    """Every signed release that can be rolled out, newest first."""
+    """Every signed release that can be rolled out, newest first; none where nothing goes over the air."""
     with _in_words():
         return jsonify(bundles=[bundle_json(one) for one in services().rollouts.bundles()])
 
@@ -389,7 +389,7 @@ def rehearse_a_rollout() -> ResponseReturnValue:
     return jsonify(made | {"moments": made["moments"][:_MOST_MOMENTS]})
 
 
-@rollouts.get("/rollouts/<rollout_id>")
+@rollouts.get("/rollouts/<string(length=26):rollout_id>")
 @needs(Role.OFFICER)
 @described("rollouts", answer=RolloutShown)
 def show_rollout(rollout_id: str) -> ResponseReturnValue:
@@ -399,7 +399,7 @@ def show_rollout(rollout_id: str) -> ResponseReturnValue:
         return jsonify(_limited(hub.rollouts.shown(hub.rollouts.get(rollout_id))))
 
 
-@rollouts.get("/rollouts/<rollout_id>/log")
+@rollouts.get("/rollouts/<string(length=26):rollout_id>/log")
 @needs(Role.OFFICER)
 @described("rollouts", answer=RolloutLog)
 def show_rollout_log(rollout_id: str) -> ResponseReturnValue:
@@ -435,7 +435,7 @@ def _add(action: Action, words: str) -> None:
     view.__name__ = view.__qualname__ = f"{action}_rollout"
     view.__doc__ = words
     made: Callable[..., ResponseReturnValue] = described("rollouts", answer=RolloutShown, errors=(409,))(view)
-    rollouts.post(f"/rollouts/<rollout_id>/{action}")(needs(Role.ADMIN)(made))
+    rollouts.post(f"/rollouts/<string(length=26):rollout_id>/{action}")(needs(Role.ADMIN)(made))
 
 
 for _action, _said in _WORDS.items():
