@@ -20,6 +20,7 @@ from tocsin_hub.incidents.rules import Limits
 from tocsin_hub.levels import keeping as levels
 from tocsin_hub.levels.rules import LevelMinutes
 from tocsin_hub.recorder import KEPT_PAYLOAD_BYTES, Fate, Quarantined, Recorder
+from tocsin_hub.rollouts import reports
 from tocsin_hub.rooms import NodeRecord, Rooms
 from tocsin_hub.store import StoredEvent
 from tocsin_hub.times import LAST_US, to_us
@@ -90,7 +91,7 @@ class Ingest:
     ) -> None:
         """``on_incident`` is told of each change of an incident after COMMIT, in the writer's thread.
 
-        ``on_report`` is told of every word of a node about its bundles; it must not wait.
+        ``on_report`` is told of every word of a node about its bundles; once it is on the disk; it must not wait.
         """
         self._rooms = rooms
         self._put = put
@@ -184,13 +185,19 @@ class Ingest:
         return [*works, self._noting(changed, payload, now_us)]
 
     def _report(self, topic: NodeTopic, payload: bytes, retained: bool, now_us: int) -> list[Work]:
-        """How a node fares with bundles: a level that the broker keeps, so the disk need not."""
+        """How a node fares with bundles; kept, because not every broker tells it again after a start."""
         report = codec.decode(payload, NodeReported)
         _check_node(topic, report.node)
         _check_moment("at", report.at)
-        works = self._node(topic.node, now_us, lambda record: record, retained)
-        self._on_report(report)
-        return works
+
+        def write(recorder: Recorder) -> Outcome:
+            reports.save(recorder, report)
+            return Outcome(answer=lambda: self._on_report(report))
+
+        kept = Work(
+            write, lambda reason: self._aside(node_topic(report.node, "state"), payload, reason, now_us)
+        )
+        return [*self._node(topic.node, now_us, lambda record: record, retained), kept]
 
     def _noting(self, changed: TroublesChanged, payload: bytes, now_us: int) -> Work:
         def write(recorder: Recorder) -> Outcome:

@@ -24,7 +24,7 @@ from tocsin_hub.rollouts.keeping import ChangedMeanwhileError
 from tocsin_hub.rollouts.model import NodeView, Order, Reason, Rollout, Status, World
 from tocsin_hub.rollouts.planning import Origin
 from tocsin_hub.rollouts.rehearse import Rehearsal, Script, rehearse_rollout
-from tocsin_hub.rollouts.reports import Reports
+from tocsin_hub.rollouts.reports import Reports, saved
 from tocsin_hub.rollouts.trust import Trust
 from tocsin_hub.rollouts.views import rollout_json
 from tocsin_hub.rooms import Rooms
@@ -93,7 +93,7 @@ class Rollouts:
 
     def __init__(self, around: Surroundings, trust: Trust | None) -> None:
         self.trust = trust
-        self.reports = Reports()
+        self.reports = Reports(saved(around.store))
         self._around = around
         self._woken = threading.Event()
         self._stopping = threading.Event()
@@ -141,7 +141,7 @@ class Rollouts:
         self._woken.set()
 
     def on_report(self, report: NodeReported) -> None:
-        """A node has said how it fares. From any thread; never waits."""
+        """A node has said how it fares, and it is on the disk. From any thread; never waits."""
         if self.reports.take(report):
             self._woken.set()
 
