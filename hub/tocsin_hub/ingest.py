@@ -91,7 +91,7 @@ class Ingest:
     ) -> None:
         """``on_incident`` is told of each change of an incident after COMMIT, in the writer's thread.
 
-        ``on_report`` is told of every word of a node about its bundles; once it is on the disk; it must not wait.
+        ``on_report`` is told of what nodes say about bundles, once it is on the disk; neither may wait.
         """
         self._rooms = rooms
         self._put = put

@@ -22,7 +22,7 @@ def good(variant: str, release: str) -> Files:
     return _told(real_bundle(variant), release=release)
 
 
-def slow(variant: str, release: str, times: int = 6) -> Files:
+def slow(variant: str, release: str, times: int = 8) -> Files:
     """It hears the same and computes it ``times`` times."""
     return _with_model(good(variant, release), lambda content: repeated(content, times))
 
@@ -33,7 +33,7 @@ def mute(variant: str, release: str) -> Files:
     labels = msgspec.json.decode(files[MANIFEST])["labels"]
     for label in labels:
         if label["rule"] is not None:
-            label["rule"] |= {"on_threshold": 0.999999, "active_seconds": label["rule"]["span_seconds"]}
+            label["rule"] |= {"on_threshold": 0.9999999}
     return _told(files, labels=labels)
 
 
