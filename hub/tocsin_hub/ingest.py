@@ -20,6 +20,7 @@ from tocsin_hub.incidents.rules import Limits
 from tocsin_hub.levels import keeping as levels
 from tocsin_hub.levels.rules import LevelMinutes
 from tocsin_hub.recorder import KEPT_PAYLOAD_BYTES, Fate, Quarantined, Recorder
+from tocsin_hub.rollouts import reports
 from tocsin_hub.rooms import NodeRecord, Rooms
 from tocsin_hub.store import StoredEvent
 from tocsin_hub.times import LAST_US, to_us
@@ -33,6 +34,7 @@ from tocsin_shared.events import (
     Heartbeat,
     NodeBorn,
     NodeConnection,
+    NodeReported,
     SoundDetected,
     TroublesChanged,
 )
@@ -85,8 +87,12 @@ class Ingest:
         quarantined: int,
         limits: Limits = Limits(),  # noqa: B008 - it is frozen
         on_incident: Callable[[Incident], None] = lambda _: None,
+        on_report: Callable[[NodeReported], None] = lambda _: None,
     ) -> None:
-        """``on_incident`` is told of each change of an incident after COMMIT, in the writer's thread."""
+        """``on_incident`` is told of each change of an incident after COMMIT, in the writer's thread.
+
+        ``on_report`` is told of what nodes say about bundles, once it is on the disk; neither may wait.
+        """
         self._rooms = rooms
         self._put = put
         self._broker = broker
@@ -94,6 +100,7 @@ class Ingest:
         self._clock = clock
         self._limits = limits
         self._on_incident = on_incident
+        self._on_report = on_report
         self._saved_us: dict[str, int] = {}
         self._levels = LevelMinutes()
         self._counting = threading.Lock()
@@ -142,11 +149,8 @@ class Ingest:
                 heartbeat = codec.decode(payload, Heartbeat)
                 _check_node(topic, heartbeat.node)
                 return self._beat(heartbeat, retained, now_us)
-            case "conn" | "troubles" if not topic.rest:
+            case "conn" | "troubles" | "state" if not topic.rest:
                 return self._retained(topic, payload, retained, now_us)
-            case "state" if not topic.rest:
-                # What a node reports of its slots is not used yet; it may be a message of a newer node.
-                return []
         raise DecodeError(
             f"topic {node_topic(topic.node, topic.kind, topic.rest)!r} is not one that a node sends"
         )
@@ -161,6 +165,8 @@ class Ingest:
             return []  # an empty retained message removes one from the broker; it says nothing itself
         if topic.kind == "troubles":
             return self._troubles(topic, payload, retained, now_us)
+        if topic.kind == "state":
+            return self._report(topic, payload, retained, now_us)
         return self._presence(topic.node, payload, retained, now_us)
 
     def _presence(self, node: str, payload: bytes, retained: bool, now_us: int) -> list[Work]:
@@ -177,6 +183,21 @@ class Ingest:
                 _check_moment(name, moment)
         works = self._node(topic.node, now_us, lambda record: rules.troubled(record, changed), retained)
         return [*works, self._noting(changed, payload, now_us)]
+
+    def _report(self, topic: NodeTopic, payload: bytes, retained: bool, now_us: int) -> list[Work]:
+        """How a node fares with bundles; kept, because not every broker tells it again after a start."""
+        report = codec.decode(payload, NodeReported)
+        _check_node(topic, report.node)
+        _check_moment("at", report.at)
+
+        def write(recorder: Recorder) -> Outcome:
+            reports.save(recorder, report)
+            return Outcome(answer=lambda: self._on_report(report))
+
+        kept = Work(
+            write, lambda reason: self._aside(node_topic(report.node, "state"), payload, reason, now_us)
+        )
+        return [*self._node(topic.node, now_us, lambda record: record, retained), kept]
 
     def _noting(self, changed: TroublesChanged, payload: bytes, now_us: int) -> Work:
         def write(recorder: Recorder) -> Outcome:

@@ -19,7 +19,7 @@ from flask_socketio import Namespace, SocketIO
 from tocsin_hub.incidents.model import Incident
 from tocsin_hub.incidents.reading import Incidents
 from tocsin_hub.people import access, sessions
-from tocsin_hub.people.model import Person
+from tocsin_hub.people.model import Person, Role
 from tocsin_hub.rooms import NodeRecord, Rooms
 from tocsin_hub.services import Services, services
 from tocsin_hub.settings import SPARE_THREADS, WebSettings
@@ -32,6 +32,8 @@ NAMESPACE = "/live"
 _QUEUE = 5000
 _EVERYWHERE = "everywhere"
 """The Socket.IO room of those who see all zones."""
+_OFFICERS = "officers"
+"""The Socket.IO room of officers and admins who see all zones."""
 _REVIEW_US = 60 * 1_000_000
 
 log = logging.getLogger(__name__)
@@ -60,8 +62,14 @@ class Live:
         epoch: str,
         latest_change: Callable[[], int],
         incidents: Incidents | None = None,
+        *,
+        held: int = 0,
     ) -> None:
-        """``incidents`` tells who answered, and her name; without it incidents are shown without answers."""
+        """``incidents`` tells who answered, and her name; without it incidents are shown without answers.
+
+        ``held`` threads are not for dashboards, because downloads may need them.
+        """
+        self._most = web.threads - SPARE_THREADS - held
         self._web = web
         self._rooms = rooms
         self._epoch = epoch
@@ -82,7 +90,7 @@ class Live:
             cors_allowed_origins=[self._web.origin] if self._web.public_url else None,
             max_http_buffer_size=16_384,
         )
-        self._namespace = _LiveNamespace(self._hello, self._web.threads - SPARE_THREADS)
+        self._namespace = _LiveNamespace(self._hello, self._most)
         self._socketio.on_namespace(self._namespace)
 
     def start(self, on_death: Callable[[str], None] = end_process) -> None:
@@ -125,6 +133,11 @@ class Live:
         if self._socketio is not None:
             to = None if person is None else person_room(person)
             self._socketio.emit(name, data, namespace=NAMESPACE, to=to)
+
+    def tell_officers(self, name: str, data: dict[str, Any]) -> None:
+        """Emit to every page of an officer or admin of all zones."""
+        if self._socketio is not None:
+            self._socketio.emit(name, data, namespace=NAMESPACE, to=_OFFICERS)
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
@@ -195,6 +208,8 @@ class _LiveNamespace(Namespace):  # type: ignore[misc]
             self._here[sid] = _Seat(person, opened.id_sha256, change, hub.clock())
         for room in [_room_of(zone) for zone in person.zones] or [_EVERYWHERE]:
             self.enter_room(sid, room)
+        if person.may(Role.OFFICER) and not person.zones:
+            self.enter_room(sid, _OFFICERS)
         self.enter_room(sid, person_room(person.id))
         self.emit("hello", self._hello())
 
@@ -229,4 +244,5 @@ def _may_stay(hub: Services, seat: _Seat, now_us: int) -> bool:
     person = hub.people.get(seat.person.id)
     opened = sessions.session_of(hub.store, seat.session)
     same = person is not None and person.enabled and person.zones == seat.person.zones
+    same = same and person is not None and person.role is seat.person.role
     return same and opened is not None and opened.lasts(now_us)

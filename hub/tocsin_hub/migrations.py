@@ -374,6 +374,12 @@ def m025_rollouts(db: Database) -> None:
     db.execute("CREATE TABLE directive_seqs (node TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT")
 
 
+@MIGRATIONS()
+def m026_node_reports(db: Database) -> None:
+    """What each node said last about its bundles: not every broker gives it again to a hub that it knows."""
+    db.execute("CREATE TABLE node_reports (node TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT")
+
+
 _EVENT_COLUMNS_THAT_MUST_BE = (
     "node",
     "zone",

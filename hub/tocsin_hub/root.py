@@ -29,6 +29,9 @@ from tocsin_hub.people.reading import People
 from tocsin_hub.phones.service import Phones
 from tocsin_hub.recorder import Recorder, prepare
 from tocsin_hub.retention.pruner import Pruner
+from tocsin_hub.rollouts.engine import Rollouts, Surroundings
+from tocsin_hub.rollouts.pacing import Pacing
+from tocsin_hub.rollouts.trust import trust_of
 from tocsin_hub.rooms import Hearing, Rooms
 from tocsin_hub.services import Health, Services
 from tocsin_hub.settings import AlertSettings, HubSettings
@@ -76,11 +79,13 @@ class Hub:
         self.services.phones.start(on_death)
         self.link.start(self.ingest.receive, self._hearing, on_death)
         self.pruner.start(on_death)
+        self.services.rollouts.start(on_death)
         start_thread("ticker", self._tick, on_death)
 
     def stop(self) -> None:
         """Stop all threads; what was received is committed."""
         self._stopping.set()
+        self.services.rollouts.stop()
         self.engine.stop()
         self.services.phones.stop()
         self.pruner.stop()
@@ -92,6 +97,8 @@ class Hub:
 
     def _hearing(self, connected: bool) -> None:
         self.services.rooms.set_hearing(connected, self.services.clock())
+        if connected:
+            self.services.rollouts.connected()
 
     def _tick(self) -> None:
         with suppress(UnavailableError):  # the writer takes nothing more: the hub is stopping
@@ -111,18 +118,19 @@ def build(
     ``on_incident`` is told of each change of an incident once it is on the disk; it must not wait.
 
     Raises:
-        SettingsError: an identity provider is set, and cannot be used as it is set.
+        SettingsError: an identity provider or a trust repository is set, and cannot be used as it is set.
         UnavailableError: the database or the state folder cannot be used.
     """
     prepare(settings.database)
     parts = _parts(settings, clock)
-    engine = _engine(parts)
+    engine, rollouts = _engine(parts), _rollouts(parts)
 
     def on_change(incident: Incident) -> None:
         engine.on_incident(incident)
+        rollouts.wake()
         on_incident(incident)
 
-    ingest, watch = _ingest(parts, on_change), _watch(parts, on_change)
+    ingest, watch = _ingest(parts, on_change, rollouts), _watch(parts, on_change)
     pruner = Pruner(settings.store, parts.writer, clock, lambda gone: ingest.count(-gone))
     lock = DatabaseLock(settings.database)
     services = Services(
@@ -139,6 +147,8 @@ def build(
         desk=parts.desk,
         alerts=parts.alerts,
         engine=engine,
+        rollouts=rollouts,
+        pacing=Pacing(max(1, settings.download_threads), settings.updates.bytes_per_second),
     )
     app = create_app(services)
     parts.live.attach(app)
@@ -185,7 +195,14 @@ def _parts(settings: HubSettings, clock: Callable[[], int]) -> _Parts:
         incidents=incidents,
         people=People(store),
         alerts=AlertReading(store),
-        live=Live(settings.web, rooms, epoch, lambda: writer.state.latest_change, incidents),
+        live=Live(
+            settings.web,
+            rooms,
+            epoch,
+            lambda: writer.state.latest_change,
+            incidents,
+            held=settings.download_threads,
+        ),
         desk=desk,
         phones=Phones(
             settings=settings,
@@ -217,7 +234,23 @@ def _engine(parts: _Parts) -> Engine:
     )
 
 
-def _ingest(parts: _Parts, on_change: Callable[[Incident], None]) -> Ingest:
+def _rollouts(parts: _Parts) -> Rollouts:
+    settings = parts.settings.updates
+    around = Surroundings(
+        store=parts.store,
+        writer=parts.writer,
+        rooms=parts.rooms,
+        incidents=parts.incidents,
+        desk=parts.desk,
+        broker=parts.link,
+        clock=parts.clock,
+        show=lambda shown: parts.live.tell_officers("rollout", shown),
+        two_persons=settings.two_persons,
+    )
+    return Rollouts(around, trust_of(settings))
+
+
+def _ingest(parts: _Parts, on_change: Callable[[Incident], None], rollouts: Rollouts) -> Ingest:
     return Ingest(
         rooms=parts.rooms,
         put=parts.writer.put,
@@ -228,6 +261,7 @@ def _ingest(parts: _Parts, on_change: Callable[[Incident], None]) -> Ingest:
         quarantined=parts.store.counter("quarantined"),
         limits=parts.settings.incidents.limits,
         on_incident=on_change,
+        on_report=rollouts.on_report,
     )
 
 

@@ -13,6 +13,8 @@ from tocsin_hub.incidents.reading import Incidents
 from tocsin_hub.people.reading import People
 from tocsin_hub.phones.service import Phones
 from tocsin_hub.retention.rules import Pruned
+from tocsin_hub.rollouts.engine import Rollouts
+from tocsin_hub.rollouts.pacing import Pacing
 from tocsin_hub.rooms import Rooms
 from tocsin_hub.settings import HubSettings
 from tocsin_hub.store import Store
@@ -69,6 +71,10 @@ class Services:
     """Reads alerts and policies."""
     engine: Engine
     """Tells people."""
+    rollouts: Rollouts
+    """Carries models over the air."""
+    pacing: Pacing
+    """How much of the line they may take."""
 
 
 def services() -> Services:

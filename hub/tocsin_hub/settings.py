@@ -6,6 +6,7 @@ from pathlib import Path
 from tocsin_hub.alerts.limits import RoadLimits
 from tocsin_hub.incidents.rules import Limits
 from tocsin_hub.phones.settings import ChannelSettings, PushSettings
+from tocsin_hub.rollouts.settings import UpdateSettings
 from tocsin_shared import settings
 from tocsin_shared.broker import BrokerSettings
 from tocsin_shared.settings import setting, table
@@ -272,6 +273,14 @@ class HubSettings:
     metrics: MetricsSettings = table(MetricsSettings, "Figures for Prometheus.")
     push: PushSettings = table(PushSettings, "Notifications on people's phones.")
     channels: ChannelSettings = table(ChannelSettings, "Other roads to people, such as ntfy on the LAN.")
+    updates: UpdateSettings = table(UpdateSettings, "Models over the air; see docs/ota.md.")
+
+    @property
+    def download_threads(self) -> int:
+        """Threads that downloads may hold: those that are set, but never more than dashboards may."""
+        if not self.updates.enabled:
+            return 0
+        return min(self.updates.downloads, (self.web.threads - SPARE_THREADS) // 2)
 
     @property
     def database(self) -> Path:

@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(commands.add_parser("evaluate", help="hits, latency and false alarms of a bundle"))
     _add_speed(commands.add_parser("speed", help="time of one window through each variant, one thread"))
     _add_publish(commands.add_parser("publish", help="check a bundle, and sign it for the nodes of a site"))
+    _add_verify(commands.add_parser("verify", help="hear bundles that were signed elsewhere, as a hub does"))
     return parser
 
 
@@ -135,6 +136,21 @@ def _add_publish(parser: argparse.ArgumentParser) -> None:
     )
     add_passphrase(parser)
     parser.set_defaults(run_command=_publish)
+
+
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Hears the golden clips and asks the gate; exit status 1 if a bundle fails."
+    parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="an unpacked archive")
+    parser.set_defaults(run_command=_verify)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    os.nice(19)  # beside a hub, alarms go first
+    from tocsin_models.publish import verify  # noqa: PLC0415
+
+    verify(arguments.folders)
+    print("every bundle is well")
+    return 0
 
 
 def _publish(arguments: argparse.Namespace) -> int:

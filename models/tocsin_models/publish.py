@@ -22,10 +22,20 @@ from tocsin_shared.classifier import Classifier
 from tocsin_shared.errors import BundleError
 from tocsin_shared.features import Frames, log_mel
 from tocsin_shared.manifest import Manifest, read_manifest
-from tocsin_shared.trust.bundles import REFERENCE, Notes, Reference, bundle_files, pack, release_of
+from tocsin_shared.trust.bundles import (
+    REFERENCE,
+    Notes,
+    Reference,
+    bundle_files,
+    pack,
+    read_references,
+    release_of,
+)
 from tocsin_shared.trust.repository import Repository, add_bundle
 
 MOST_EXACT = ("float32", "float16")
+SIGNED_APART = 0.1
+"""Largest difference of a score from what the signer's machine heard; see docs/ota.md, step golden."""
 MADE_EACH, MADE_SNR_DB, SEED = 3, 20.0, 11
 Tell = Callable[[str], None]
 
@@ -96,6 +106,43 @@ def checked(
     for name, classifier in judges.items():
         _gate(name, _logits(classifier, frames), original, (labels, manifest.label_names), bounds)
     return found
+
+
+def verify(folders: Sequence[Path]) -> None:
+    """Hear archives that were signed elsewhere, each unpacked into one of ``folders``, as before signing.
+
+    Of each release the most exact variant that is there is what the gate compares with.
+
+    Raises:
+        BundleError: a clip is misheard, or not heard as the signer heard it, or a variant fails the gate.
+    """
+    releases: dict[tuple[str, str], list[Classifier]] = {}
+    for folder in folders:
+        manifest = read_manifest(folder)
+        classifier = Classifier.load(folder, manifest.variants[0].name)
+        _as_signed(classifier, _heard(classifier, folder), folder)
+        releases.setdefault((manifest.name, manifest.release), []).append(classifier)
+    for found in releases.values():
+        _compare(found)
+
+
+def _compare(found: Sequence[Classifier]) -> None:
+    named = {one.variant.name: one for one in found}
+    exact = next((named[name] for name in MOST_EXACT if name in named), found[0])
+    frames, labels = _made(exact.manifest)
+    original = _logits(exact, frames)
+    for name, classifier in named.items():
+        truth = (labels, exact.manifest.label_names)
+        _gate(name, _logits(classifier, frames), original, truth, Bounds())
+
+
+def _as_signed(classifier: Classifier, heard: Sequence[Reference], folder: Path) -> None:
+    signed = read_references((folder / REFERENCE).read_bytes())
+    for one in heard:
+        there = signed.get(one.file)
+        apart = 1.0 if there is None else np.abs(np.subtract(one.scores, there.scores)).max()
+        if not apart <= SIGNED_APART:
+            raise BundleError(f"{classifier.variant.name} hears {one.file} otherwise than when it was signed")
 
 
 def _made(manifest: Manifest) -> tuple[list[Frames], list[str]]:

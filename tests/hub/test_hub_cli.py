@@ -32,6 +32,7 @@ def test_the_example_is_valid_toml(capsys: pytest.CaptureFixture[str]) -> None:
         "metrics",
         "push",
         "channels",
+        "updates",
     }
     assert set(tomllib.loads(capsys.readouterr().out)) == {"state_folder"} | tables
 

@@ -9,6 +9,7 @@ from tocsin_hub.api.people import people as _people
 from tocsin_hub.api.phones import phones as _phones
 from tocsin_hub.api.phones import receipts
 from tocsin_hub.api.plots import plots as _plots
+from tocsin_hub.api.rollouts import rollouts as _rollouts
 
 __all__ = ["SPEC", "api", "problem", "receipts"]
 
@@ -19,3 +20,4 @@ api.register_blueprint(_alerts)
 api.register_blueprint(_plots)
 api.register_blueprint(_phones)
 api.register_blueprint(_me)
+api.register_blueprint(_rollouts)

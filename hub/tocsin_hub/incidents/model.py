@@ -80,6 +80,9 @@ class HubTrouble(StrEnum):
     BROKER_LOST = "broker_lost"
     HUB_CERTIFICATE = "hub_certificate"
     PUSH_REFUSED = "push_refused"
+    TRUST_EXPIRES = "trust_expires"
+    """Metadata of bundles ends soon, or what signs it cannot be used: nothing new goes over the air."""
+    ROLLOUT_FAULT = "rollout_fault"
 
 
 @dataclass(frozen=True)

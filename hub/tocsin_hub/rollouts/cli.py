@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from tocsin_hub.rollouts.commands import add_commands
 from tocsin_hub.rollouts.model import Status
 from tocsin_hub.rollouts.rehearse import Moment, Rehearsal, RingResult, Script, rehearse
 from tocsin_shared.errors import SettingsError
@@ -39,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--seed", type=int, default=0, metavar="S", help="another one gives other durations")
     one.add_argument("--json", action="store_true", help="one JSON object")
     one.set_defaults(run=_rehearse)
+    add_commands(commands)
     return parser
 
 

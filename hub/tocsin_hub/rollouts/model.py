@@ -203,6 +203,8 @@ class Ring:
     """When its last node proved itself."""
     waived: bool = False
     """Somebody went on although its gate was shut."""
+    name: str = ""
+    """As it was asked for when the rollout was planned, such as ``25%`` or ``zone:hall``."""
 
 
 @dataclass(frozen=True)

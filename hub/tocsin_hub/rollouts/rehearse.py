@@ -2,8 +2,8 @@
 
 import hashlib
 import random
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Annotated
 
@@ -194,6 +194,9 @@ class _Node:
     told: NodeReported | None = None
     """What it said last while it was there."""
     shown: NodeView | None = None
+    version: str = "9.0.0"
+    runtime: str = INTERPRETER
+    hardware: str = BOARD
 
     def has(self, fault: Fault) -> bool:
         return any(line.fault is fault for line in self.lines)
@@ -262,7 +265,15 @@ class _Node:
         hearing = not self.now(Fault.DEAF, seconds)
         seen_us = START_US + int(self.seen * SECOND_US)
         self.shown = NodeView(
-            self.name, self.zone, online, hearing, seen_us, "9.0.0", INTERPRETER, BOARD, 0, self.told
+            node=self.name,
+            zone=self.zone,
+            online=online,
+            hearing=hearing,
+            last_seen_us=seen_us,
+            version=self.version,
+            runtime=self.runtime,
+            hardware=self.hardware,
+            report=self.told,
         )
         return self.shown
 
@@ -295,21 +306,40 @@ def rehearse(nodes: int, zones: int, script: Script, seed: int = 0) -> Rehearsal
     """
     if nodes < 1 or not 1 <= zones <= nodes:
         raise BadInputError(f"{nodes} nodes in {zones} zones: at least one node, and one for each zone")
-    site = _site(nodes, zones, script, seed)
+    width = len(str(max(nodes, 100)))
+    site = _site([(f"node-{n + 1:0{width}}", f"zone-{n % zones + 1}") for n in range(nodes)], script, seed)
     views = {one.name: one.view(0.0) for one in site}
     return _Play(site, _rollout(script, plan_rings(script.rings, views.values()), views), script).played()
 
 
-def _site(nodes: int, zones: int, script: Script, seed: int) -> list[_Node]:
-    width = len(str(max(nodes, 100)))
-    places = [(f"node-{n + 1:0{width}}", f"zone-{n % zones + 1}") for n in range(nodes)]
+def rehearse_rollout(
+    rollout: Rollout, views: Mapping[str, NodeView], script: Script, seed: int = 0
+) -> Rehearsal:
+    """What would happen to ``rollout``, a draft, on the nodes of ``views``, if all of them were well.
+
+    Of ``script`` the faults and what happens at the site count; rings and gates are those of ``rollout``.
+
+    Raises:
+        BadInputError: the script names nodes or zones that are not there, or nobody may submit ``rollout``.
+    """
+    site = _site([(name, one.zone) for name, one in sorted(views.items())], script, seed)
+    for node in site:
+        known = views[node.name]
+        node.version, node.runtime, node.hardware = known.version, known.runtime, known.hardware
+    ready = replace(rollout, two_persons=False, starts_us=None, created_us=START_US)
+    return _Play(site, _begun(ready), script).played()
+
+
+def _site(places: Sequence[tuple[str, str]], script: Script, seed: int) -> list[_Node]:
+    """Nodes at ``places``, which are names and zones."""
     known = {"*"} | {name for name, _ in places} | {f"zone:{zone}" for _, zone in places}
     for line in script.faults:
         strange = set(line.nodes) - known
         if strange:
+            zones = [name for name in sorted(known) if name.startswith("zone:")]
             raise BadInputError(
                 f"faults: {min(strange)!r} is not there; nodes are {places[0][0]} to {places[-1][0]}, "
-                f"zones are zone:zone-1 to zone:zone-{zones}"
+                f"zones are {zones[0]} to {zones[-1]}"
             )
     return [
         _Node(name, zone, _lines_of(script.faults, name, zone), random.Random(f"{seed} {name}"))  # noqa: S311
@@ -341,6 +371,10 @@ def _rollout(script: Script, rings: tuple[tuple[str, ...], ...], views: Mapping[
         limits=Limits(max_parallel=script.max_parallel, offline_grace=script.offline_grace_seconds),
         lone_zones=frozenset(script.lone_zones),
     )
+    return _begun(made)
+
+
+def _begun(made: Rollout) -> Rollout:
     for action in (Action.SUBMIT, Action.APPROVE, Action.START):
         made = act(made, action, "rehearsal", START_US)
     return made

@@ -16,7 +16,17 @@ from tocsin_node.update.fetching import Answer, Web
 from tocsin_node.update.steps import Fault, LaterError, RefusedError
 
 PAUSE_SECONDS = 1.0
+LONGEST_TURN_SECONDS = 60.0
+"""A server that says when to come again is believed up to this."""
 log = logging.getLogger("tocsin.node.update")
+
+
+class _BusyError(Exception):
+    """The server has as much to do as it may; it says when to come again."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"busy for {seconds:g} s")
+        self.seconds = seconds
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,8 @@ class _Pace:
 
     began: float
     held: float = 0.0
+    turned_away: float = 0.0
+    """While others had their turn: no time in which anything could come."""
     waited: float = 0.0
     waited_bytes: int = 0
     total_bytes: int = 0
@@ -112,6 +124,9 @@ class Download:
         try:
             with self.web.get(self.wanted.url, headers) as answer:
                 self._take(answer, self._place(answer, there))
+        except _BusyError as busy:
+            self.stop.wait(busy.seconds)
+            self._pace.turned_away += busy.seconds
         except (urllib3.exceptions.HTTPError, ConnectionError, TimeoutError) as error:
             self._cut(f"{type(error).__name__}: {error}")
         except OSError as error:
@@ -133,6 +148,9 @@ class Download:
             raise urllib3.exceptions.ProtocolError("the server gives another part than was asked for")
         if answer.status == 200:
             return 0
+        if answer.status == 503 and answer.headers.get("Retry-After", "").isdecimal():
+            seconds = float(answer.headers["Retry-After"])
+            raise _BusyError(min(LONGEST_TURN_SECONDS, max(PAUSE_SECONDS, seconds)))
         if answer.status == 416 and there:
             self.wanted.part.unlink(missing_ok=True)
             raise urllib3.exceptions.ProtocolError("the server does not know the rest; it begins anew")
@@ -184,7 +202,8 @@ class Download:
         """Wait until the rate allows more, and while an alarm is open."""
         pace = self._pace
         due = pace.total_bytes / self.patience.bytes_per_second
-        self.stop.wait(max(0.0, due - (self.clock() - pace.began - pace.held)))
+        spent = self.clock() - pace.began - pace.held - pace.turned_away
+        self.stop.wait(max(0.0, due - spent))
         while self.held() and not self.stop.is_set():
             self.stop.wait(PAUSE_SECONDS)
             pace.held += PAUSE_SECONDS

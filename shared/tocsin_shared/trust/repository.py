@@ -302,6 +302,49 @@ def add_bundle(
     return path
 
 
+def read_models(repository: Repository, content: bytes) -> Metadata[Targets]:
+    """Metadata of the role ``models`` that was signed elsewhere, as it could take the place of the newest.
+
+    Raises:
+        BadInputError: it is no such metadata, is not newer, is not signed by whoever may, or gives another
+            content to a path that is published.
+        SettingsError: as :func:`renew`.
+    """
+    try:
+        made = Metadata[Targets].from_bytes(content)
+    except (DeserializationError, ValueError) as error:
+        raise BadInputError(f"not signed metadata: {error}") from error
+    if not isinstance(made.signed, Targets) or made.signed.delegations is not None:
+        raise BadInputError("not metadata of the role models; it is in metadata/N.models.json")
+    _check_keys(repository, made)
+    before = repository.role(MODELS).signed
+    if made.signed.version <= before.version:
+        raise BadInputError(
+            f"models metadata of version {made.signed.version}: there is {before.version} already; publish "
+            "into a copy of the newest repository"
+        )
+    for path, target in made.signed.targets.items():
+        known = before.targets.get(path)
+        if known is not None and known.hashes != target.hashes:
+            raise BadInputError(f"{path} is published already, with other bytes; give it a new release")
+    return made
+
+
+def put_models(
+    repository: Repository, content: bytes, models: Metadata[Targets], archives: Mapping[str, bytes]
+) -> None:
+    """Put ``archives``, by path, and then the metadata that :func:`read_models` has read into place.
+
+    Raises:
+        UnavailableError: the disk does not take it.
+    """
+    for path, archive in archives.items():
+        folder, _, name = path.rpartition("/")
+        sha256 = models.signed.targets[path].hashes["sha256"]
+        put(repository.targets / folder / f"{sha256}.{name}", archive)
+    put(repository.metadata / f"{models.signed.version}.{MODELS}.json", content)
+
+
 def _again(
     repository: Repository, signed: Any, role: str, signers: Sequence[CryptoSigner], now: datetime
 ) -> None:

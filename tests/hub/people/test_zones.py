@@ -25,7 +25,7 @@ TRACES = ("bravo-1", "Bravo Shop", THEIRS, EVENT, "Bravo Bob", "bravo token", "b
 """Whatever would tell somebody of our zone about theirs."""
 PUBLIC = {
     "static", "healthz", "pages.signed_out", "entrance.login", "entrance.log_in", "entrance.join",
-    "entrance.accept", "auth.login", "auth.logout",
+    "entrance.accept", "auth.login", "auth.logout", "updates.metadata", "updates.target",
 }  # fmt: skip
 """What whoever is not logged in may reach. It shows nothing of any zone, either."""
 
