@@ -38,6 +38,7 @@ ENTRIES = (
     Entry("plan.show", "nav.plan", Role.OFFICER, first=True),
     Entry("pages.alerts.awareness", "nav.awareness", Role.OFFICER),
     Entry("drill.show", "nav.drill", Role.OFFICER),
+    Entry("rollout.everything", "nav.rollouts", Role.OFFICER),
     Entry("pages.alerts.policies", "nav.policies", Role.ADMIN),
     Entry("people.everybody", "people.heading", Role.ADMIN),
     Entry("pages.me", "me.title", Role.WORKER),

@@ -18,7 +18,7 @@ const RECENT = 50;
  * Tells `listener` what the hub says:
  * `rooms(list, whole)`, where `whole` says that there are no others, `incidents(list, how)` and `events(list, how)`
  * with `how` one of "loaded" (the first picture), "missed" (fetched after a loss) and "live", `drills(list)` with the
- * newest ones, `reset()` when the hub has another database, and `mode(name, since)` with the modes connecting, live,
+ * newest ones, `rollout(rollout)`, `reset()` when the hub has another database, and `mode(name, since)` with the modes connecting, live,
  * reconnecting and stale.
  */
 export class Live {
@@ -50,6 +50,7 @@ export class Live {
     this.#socket.on("incident", (incident) => this.#pushed("incidents", incident));
     this.#socket.on("room", (room) => this.#pushed("rooms", room));
     this.#socket.on("alert", confirmShown);
+    this.#socket.on("rollout", (rollout) => this.#listener.rollout(rollout));
     this.#socket.on("disconnect", (reason) => this.#disconnected(reason));
     this.#socket.on("connect_error", () => this.#refused());
     document.addEventListener("visibilitychange", () => document.hidden || this.#check());
