@@ -151,7 +151,12 @@ def _rings(rows: Sequence[Row]) -> tuple[str, ...]:
 def _spec(row: Row) -> str:
     if row.kind == "rest":
         return "rest"
-    if row.kind == "count" and row.value.isascii() and row.value.isdecimal() and 0 < int(row.value[:7]) < 10**6:
+    if (
+        row.kind == "count"
+        and row.value.isascii()
+        and row.value.isdecimal()
+        and 0 < int(row.value[:7]) < 10**6
+    ):
         return str(int(row.value))
     if row.kind == "share":
         share = _figure(row.value.removesuffix("%").strip(), "rings")

@@ -27,7 +27,6 @@ from tocsin_hub.rollouts.rehearse import Fault
 from tocsin_hub.rollouts.views import limited
 from tocsin_hub.rollouts.words import Outcome, Words, drawing
 from tocsin_hub.services import services
-from tocsin_hub.times import from_us
 from tocsin_shared.errors import BadInputError, SettingsError
 
 rollout_pages = Blueprint("rollout", __name__)
@@ -65,7 +64,9 @@ class Act:
 def everything() -> str:
     """All rollouts, the newest first."""
     hub, person = services(), viewer()
-    shown = [limited(hub.rollouts.shown(one, log_too=True), person.zones) for one in hub.rollouts.newest(_SHOWN)]
+    shown = [
+        limited(hub.rollouts.shown(one, log_too=True), person.zones) for one in hub.rollouts.newest(_SHOWN)
+    ]
     _, off = _shelf()
     return render_template(
         "rollouts.html",
@@ -96,7 +97,7 @@ def new() -> ResponseReturnValue:
     except FormError as error:
         return _form(typed, shelf, error=error.fault)
     except BadInputError as error:
-        return _form(typed, shelf, other=str(error))
+        return _form(typed, shelf, error="plan", other=str(error))
     return _form(typed, shelf, outcome=outcome, mark=form.mark(draft), changed=saving)
 
 
@@ -138,7 +139,7 @@ def _form(
         lone=sorted(zone for zone in set(zones) if zones.count(zone) == 1),
         some_zone=min(zones, default="hall-1"),
         time_zone=getattr(hub.engine.site().time_zone, "key", "UTC"),
-        forced=hub.rollouts.two_persons,
+        forced=hub.settings.updates.two_persons,
         faults=[form.NO_FAULT, *Fault, form.ALARM],
         off=off,
         error=error,
@@ -147,7 +148,7 @@ def _form(
         mark=mark,
         changed=changed,
     )
-    return make_response(page, 400 if error or other else 200)
+    return make_response(page, 400 if error else 200)
 
 
 def _circumstances(shelf: tuple[Offered, ...]) -> Circumstances:

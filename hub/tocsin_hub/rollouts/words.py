@@ -151,10 +151,9 @@ class Words:
         numbers = _NUMBER.findall(detail)
         if len(numbers) == 1 and pause == Pause.ERROR_THRESHOLD:
             return self.texts.t("rollout_figures.not_returned", one=numbers[0])
-        key = f"rollout_figures.{pause}"
-        if len(numbers) != 2 or key not in self.texts.texts:
+        if len(numbers) != 2 or f"rollout_figures.{pause}" not in self.texts.texts:
             return ""
-        return self.texts.t(key, one=numbers[0], two=numbers[1])
+        return self.texts.t(f"rollout_figures.{pause}", one=numbers[0], two=numbers[1])
 
     def why(self, code: str, detail: str = "") -> str:
         """What a code means; with ``detail``, as exactly as it tells."""
@@ -259,7 +258,7 @@ class Words:
         """Of each kind that there is: its name, its words and how many rooms."""
         kinds = [kind_of(one["state"]) for ring in told["rings"] for one in ring["nodes"]]
         return [
-            (kind, self.texts.t(f"rollout.legend_{kind}"), kinds.count(kind))
+            (kind, self.texts.t(f"rollout_legend.{kind}"), kinds.count(kind))
             for kind in KINDS
             if kind in kinds
         ]
@@ -283,10 +282,9 @@ class Words:
         if code in set(Status):
             return self.texts.named("rollout_state", code)
         number = "" if ring is None else ring + 1
-        key = f"rollout_log.{code}"
-        if key not in self.texts.texts:  # of a newer version: by its name rather than not at all
+        if f"rollout_log.{code}" not in self.texts.texts:  # of a newer version: rather its name than nothing
             return code
-        return self.texts.t(key, name=name, ring=number, room=room)
+        return self.texts.t(f"rollout_log.{code}", name=name, ring=number, room=room)
 
     def _room_event(self, state: str, code: str) -> str:
         words = self.texts.named("rollout_node", state)
