@@ -77,7 +77,7 @@ def rollout_json(
 
 def possible(rollout: Rollout) -> list[Action]:
     """What a person may do with ``rollout`` now, apart from who she is."""
-    found = [one for one in Action if rollout.status in ALLOWED[one] and one is not Action.SUPERSEDE]
+    found: list[Action] = [one for one in Action if rollout.status in ALLOWED[one] and one is not Action.SUPERSEDE]
     if rollout.course is Course.ABORTING:
         found = [one for one in found if one not in {Action.PAUSE, Action.ABORT}]
     if rollout.pause is Pause.MANUAL:
