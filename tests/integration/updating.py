@@ -1,4 +1,4 @@
-"""A trust repository with two signed releases, nodes of paper that report on updates, and rollouts to look at."""
+"""A trust repository with some signed releases, and nodes of paper that report on updates."""
 
 import threading
 from dataclasses import dataclass
@@ -72,7 +72,7 @@ class UpdatingNode(PaperNode):
     def _on_message(self, _client: object, _data: object, message: mqtt.MQTTMessage) -> None:
         if not message.payload:
             return
-        body = decode(message.payload, SignedDirective).body
+        body = decode(bytes(message.payload), SignedDirective).body
         read = msgspec.json.decode(body, type=Directive)
         with self._came:
             self._told = Told(read.seq, read)
@@ -81,7 +81,9 @@ class UpdatingNode(PaperNode):
     def told(self) -> Told:
         """What it was told; waits for it."""
         with self._came:
-            assert self._came.wait_for(lambda: self._told is not None, _PATIENCE_SECONDS), f"{self.node}: nothing"
+            assert self._came.wait_for(lambda: self._told is not None, _PATIENCE_SECONDS), (
+                f"{self.node}: nothing"
+            )
             assert self._told is not None
             return self._told
 
@@ -105,5 +107,3 @@ class UpdatingNode(PaperNode):
             "proven": state not in {UpdateState.ACTIVATING, UpdateState.SOAKING},
         }
         self._send("state", NodeReported(**(values | changes)), retain=True)
-
-

@@ -27,6 +27,7 @@ from tocsin_hub.rollouts.rehearse import Fault
 from tocsin_hub.rollouts.views import limited
 from tocsin_hub.rollouts.words import Outcome, Words, drawing
 from tocsin_hub.services import services
+from tocsin_hub.times import from_us
 from tocsin_shared.errors import BadInputError, SettingsError
 
 rollout_pages = Blueprint("rollout", __name__)
@@ -126,7 +127,9 @@ def _form(
     changed: bool = False,
 ) -> Response:
     hub = services()
-    rows = [*typed.rows, *(form.Row(number) for number in range(len(typed.rows) + 1, form.ROWS + 1))]
+    used = max((row.number for row in typed.rows if row.kind), default=0)
+    spare = tuple(form.Row(number) for number in range(len(typed.rows) + 1, form.ROWS + 1))
+    rows = (*typed.rows, *spare)[: used + 1]
     zones = [record.zone for record in hub.rooms.all() if record.zone]
     page = render_template(
         "rollout_new.html",
@@ -138,7 +141,7 @@ def _form(
         releases=list(dict.fromkeys(one.release for one in shelf)),
         lone=sorted(zone for zone in set(zones) if zones.count(zone) == 1),
         some_zone=min(zones, default="hall-1"),
-        time_zone=getattr(hub.engine.site().time_zone, "key", "UTC"),
+        time_zone=f"{from_us(hub.clock()).astimezone(hub.engine.site().time_zone or UTC):%Z}",
         forced=hub.settings.updates.two_persons,
         faults=[form.NO_FAULT, *Fault, form.ALARM],
         off=off,
@@ -241,7 +244,7 @@ def _acts(shown: Json, person: Person, texts: Catalogue) -> list[Act]:
             name=str(one),
             label=texts.t(f"rollout_action.{one}"),
             does=_consequence(one, shown, texts),
-            onward=one in _ONWARD,
+            onward=one in _ONWARD and shown["reason"] in {None, Pause.MANUAL},
         )
         for one in _ORDER
         if one in possible

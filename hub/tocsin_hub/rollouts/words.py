@@ -17,6 +17,8 @@ _OUT = (Execution.CANCELED, Execution.SKIPPED, Execution.REMOVED)
 _WAIT = (Execution.QUEUED, Execution.OFFERED, Execution.DEFERRED)
 KINDS = {"good": "check", "work": "update", "wait": "starting", "bad": "warning", "out": "none"}
 """How a room fares, in five kinds, and the mark of each."""
+_SEVERAL_STEPS = (Execution.ACCEPTED, Execution.DEFERRED, Execution.SELF_TESTING)
+"""States that do not tell already in which step a room is."""
 _GOLDEN = re.compile(r"hears ([a-z0-9_]+) in ([a-z0-9_]+)\.wav")
 _FAR = re.compile(r"a score in ([a-z0-9_]+)\.wav is ")
 _SLOW = re.compile(r"a window takes ([0-9.]+) ms; ([0-9.]+) ms are allowed")
@@ -143,7 +145,7 @@ class Words:
         """The reason of a pause, with its figures."""
         words = self.texts.named("rollout_pause", pause)
         figures = self._figures(pause, detail)
-        return f"{words} ({figures})" if figures else words
+        return f"{words.removesuffix('.')} ({figures})." if figures else words
 
     def _figures(self, pause: str, detail: str) -> str:
         if pause == Pause.BAD_EXPRESSION:
@@ -184,12 +186,11 @@ class Words:
 
     def gate(self, gate: Json) -> str:
         """What a ring must show, as one sentence."""
-        return self.texts.t(
-            "rollout.gate",
-            share=self.texts.percent(gate["success_share"]),
-            soak=self.length(gate["soak_seconds"]),
-            errors=self.errors(gate["errors"]),
-        )
+        share, errors = self.texts.percent(gate["success_share"]), self.errors(gate["errors"])
+        if not gate["soak_seconds"]:
+            return self.texts.t("rollout.gate_at_once", share=share, errors=errors)
+        soak = self.length(gate["soak_seconds"])
+        return self.texts.t("rollout.gate", share=share, soak=soak, errors=errors)
 
     def errors(self, expression: str) -> str:
         """At how many failed rooms a ring stops."""
@@ -199,6 +200,8 @@ class Words:
         percent = None if limit.percent is None else f"{limit.percent:g}"
         if limit.count is not None and percent is not None:
             return self.texts.t("rollout.errors_both", count=limit.count, percent=percent)
+        if limit.count == 1:
+            return self.texts.t("rollout.errors_first")
         if limit.count is not None:
             return self.texts.t("rollout.errors_count", count=limit.count)
         return self.texts.t("rollout.errors_percent", percent=percent)
@@ -214,7 +217,7 @@ class Words:
         kind = kind_of(told["state"])
         code = told["error"] or told["waits"]
         at_work = kind in {"work", "wait"}
-        step = told["step"] if at_work or kind == "bad" else ""
+        step = told["step"] if told["state"] in _SEVERAL_STEPS or kind == "bad" else ""
         loading = told["state"] == Execution.DOWNLOADING and told["bytes_total"]
         return RoomWords(
             node=told["node"],
