@@ -132,7 +132,7 @@ def roll_out(made: Made) -> str:
     first = made.call("POST", "/api/v1/rollouts", json={**chosen, "release": "0.2.0", "rings": rings})
     path = f"/rollouts/{first.json()['id']}"
     for action in ("approve", "start"):
-        made.call("POST", f"/api/v1{path}/{action}")
+        made.call("POST", f"/api/v1{path}/{action}", json={})
     canary, second = made.nodes["press-1"], made.nodes["office-1"]
     canary.told()
     canary.install()

@@ -70,7 +70,7 @@ def test_every_field_counts() -> None:
     assert (draft.gate.max_disagreement, draft.gate.max_alarm_drift) == (0.025, 2.0)
     assert (draft.gate.ring_seconds, draft.shadow_seconds, draft.soak_seconds) == (3600.0, 1200.0, 0.0)
     assert iso(draft.starts_us) == "2023-11-15T13:00:00.000Z"
-    assert (draft.back, draft.two_persons, draft.lone_zones) == ("0.2.0", False, {"gate"})
+    assert (draft.back, draft.two_persons, draft.lone_zones) == ("0.2.0", False, frozenset({"gate"}))
 
 
 @pytest.mark.parametrize(
