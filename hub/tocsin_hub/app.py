@@ -29,6 +29,7 @@ from tocsin_hub.people.pages import people
 from tocsin_hub.phones import page as _worker_page  # noqa: F401 - adds its views to the pages
 from tocsin_hub.phones import roads_page as _roads_page  # noqa: F401 - so does this
 from tocsin_hub.plan.pages import may_edit, plan
+from tocsin_hub.rollouts.pages import rollout_pages
 from tocsin_hub.rollouts.serving import updates
 from tocsin_hub.services import EXTENSION, Health, Services, services
 from tocsin_hub.settings import HubSettings
@@ -75,8 +76,8 @@ def create_app(hub: Services) -> Flask:
     app.json = _Json(app)
     app.extensions[EXTENSION] = hub
     app.extensions[METRICS] = Metrics(hub)
-    blueprints = (api, receipts, auth, entrance, pages, people, plan, drill, incident_pages, metrics, updates)
-    for blueprint in blueprints:
+    site = (pages, people, plan, drill, incident_pages, rollout_pages)
+    for blueprint in (api, receipts, auth, entrance, *site, metrics, updates):
         app.register_blueprint(blueprint)
     _let_company_in(app, hub.settings)
     limiter.init_app(app)

@@ -6,6 +6,7 @@ from flask import current_app, request, url_for
 
 from tocsin_hub.people import access
 from tocsin_hub.people.model import Person, Role
+from tocsin_hub.services import services
 from tocsin_shared.errors import UnavailableError
 
 
@@ -20,6 +21,10 @@ class Entry:
     """Who is offered it; whoever may do more is, too."""
     first: bool = False
     """Stands in the bar itself rather than behind "More"."""
+    whole_site: bool = False
+    """Only for those who see all zones."""
+    updates: bool = False
+    """Only where models go over the air."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,9 @@ ENTRIES = (
     Entry("plan.show", "nav.plan", Role.OFFICER, first=True),
     Entry("pages.alerts.awareness", "nav.awareness", Role.OFFICER),
     Entry("drill.show", "nav.drill", Role.OFFICER),
-    Entry("pages.alerts.policies", "nav.policies", Role.ADMIN),
-    Entry("people.everybody", "people.heading", Role.ADMIN),
+    Entry("rollout.everything", "nav.rollouts", Role.OFFICER, updates=True),
+    Entry("pages.alerts.policies", "nav.policies", Role.ADMIN, whole_site=True),
+    Entry("people.everybody", "people.heading", Role.ADMIN, whole_site=True),
     Entry("pages.me", "me.title", Role.WORKER),
     Entry("people.account", "nav.account", Role.WORKER),
 )
@@ -55,12 +61,19 @@ def offered() -> list[Offered]:
     person = _person()
     if person is None:
         return []
-    known = current_app.view_functions
-    entries = [entry for entry in ENTRIES if entry.endpoint in known and person.may(entry.role)]
+    entries = [entry for entry in ENTRIES if _is_for(entry, person)]
     return [
         Offered(url_for(entry.endpoint), entry.key, entry.first, request.endpoint == entry.endpoint)
         for entry in entries
     ]
+
+
+def _is_for(entry: Entry, person: Person) -> bool:
+    if entry.endpoint not in current_app.view_functions or not person.may(entry.role):
+        return False
+    return not (entry.whole_site and person.zones) and (
+        not entry.updates or services().settings.updates.enabled
+    )
 
 
 def _person() -> Person | None:

@@ -21,9 +21,16 @@ from tocsin_hub.people.pages import ACTIONS
 from tocsin_hub.people.tokens import Scope
 from tocsin_hub.phones.canary import Reach
 from tocsin_hub.phones.model import PhoneTroubleKind
+from tocsin_hub.rollouts import form
+from tocsin_hub.rollouts.actions import Action
+from tocsin_hub.rollouts.model import Course, Execution, Pause, RingState, Status
+from tocsin_hub.rollouts.rehearse import Fault as Rehearsed
+from tocsin_hub.rollouts.words import KINDS
 from tocsin_hub.rooms import RoomState
 from tocsin_hub.store import Occasion
 from tocsin_hub.theme import THEMES
+from tocsin_node.update.steps import Fault as UpdateFault
+from tocsin_node.update.steps import Step as UpdateStep
 from tocsin_shared.errors import TocsinError
 from tocsin_shared.events import Certainty, Rhythm, TroubleKind
 from tocsin_shared.labels import SEVERITIES, Severity
@@ -39,6 +46,33 @@ def policy_faults() -> set[str]:
     sources = [path.read_text(encoding="utf-8") for path in (PART / "alerts").glob("*.py")]
     found = re.findall(r'PolicyError\(\s*"(\w+)"', "".join(sources))
     return set(found) | {"place", "person"}
+
+
+def rule_words() -> set[str]:
+    """Why a room waits or was left out, by the names that the rules of rollouts give it."""
+    sources = {
+        name: (PART / "rollouts" / f"{name}.py").read_text(encoding="utf-8")
+        for name in ("rules", "following")
+    }
+    obstacles = re.findall(r'return (?:"" if .* else )?"([a-z_]+)"', sources["rules"])
+    moves = re.findall(r'_move\([^)]*, "([a-z_]+)"\)', sources["rules"])
+    followed = re.findall(r'_moved\([^\n]*, "([a-z_]+)"\)', sources["following"])
+    either = re.findall(r' or "([a-z_]+)"', sources["following"])
+    return {*obstacles, *moves, *followed, *either}
+
+
+def log_words() -> set[str]:
+    """What the log of a rollout can say apart from states, pauses and how nodes fare."""
+    folder = PART / "rollouts"
+    source = "".join((folder / f"{name}.py").read_text(encoding="utf-8") for name in ("rules", "keeping"))
+    told = re.findall(r'Reason\(\s*"([a-z_]+)"', source)
+    return {*told, *Action}
+
+
+def form_faults() -> set[str]:
+    """Everything that can be wrong with the form of a rollout."""
+    source = (PART / "rollouts" / "form.py").read_text(encoding="utf-8")
+    return {*re.findall(r'FormError\("(\w+)"\)', source), "figures", "plan"}
 
 
 FAMILIES: dict[str, Set[str]] = {
@@ -73,6 +107,30 @@ FAMILIES: dict[str, Set[str]] = {
     "channel": set(ChannelName),
     "theme": set(THEMES),
     "history": set(Occasion),
+    "rollout_legend": set(KINDS),
+    "rollout_state": set(Status),
+    "rollout_course": {Course.ABORTING, Course.RETURNING},
+    "rollout_pause": set(Pause),
+    "rollout_figures": {
+        "error_threshold",
+        "success_gate",
+        "shadow_disagreement",
+        "alarm_drift",
+        "time_limit",
+        "not_returned",
+    },
+    "rollout_ring": set(RingState),
+    "rollout_node": set(Execution),
+    "rollout_step": set(UpdateStep),
+    "rollout_why": {str(fault) for fault in UpdateFault} | rule_words(),
+    "rollout_exact": {"golden", "far", "budget"},
+    "rollout_action": set(Action) - {Action.SUPERSEDE},
+    "rollout_does": (set(Action) - {Action.SUPERSEDE})
+    | {"approve_starts", "resume_errors", "resume_gate", "abort_early"},
+    "rollout_log": log_words() | {"room"},
+    "rollout_fault": set(Rehearsed) | {form.NO_FAULT, form.ALARM},
+    "rollout_kind": set(form.KINDS) | {"none"},
+    "rollout_error": form_faults(),
     "plan": {f"field_{name}" for name in ("x", "y", "width", "height")},
     "plan_error": {
         "bytes",
@@ -150,6 +208,9 @@ def test_korean_is_korean() -> None:
         "format.ms",
         "format.utc",
         "phone.title",
+        "rollout.name",
+        "rollout.release_option",
+        "rollout_log.room",
     }
 
 

@@ -54,6 +54,14 @@ def test_the_menu_offers_what_a_role_may_open(hub: Hub) -> None:
     assert not {"/", "/history", "/plan"} & menu(hub.app.test_client(), "/signed-out")
 
 
+def test_whatever_the_menu_offers_can_be_opened(hub: Hub) -> None:
+    for role in Role:
+        for zones in (frozenset[str](), frozenset({"hall-1"})):
+            client = log_in_as(hub, person(hub, f"{role} {len(zones)}", role=role, zones=zones))
+            answers = {path: client.get(path).status_code for path in menu(client)}
+            assert set(answers.values()) == {200}, (role, zones, answers)
+
+
 def test_a_theme_is_remembered_and_a_made_up_one_is_not(hub: Hub) -> None:
     client = log_in(hub)
 

@@ -19,15 +19,16 @@ import requests
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
-from tests.integration.browser import PaperNode, chromium, show_as
+from tests.integration.browser import chromium, show_as
 from tests.integration.facility import wait_until
+from tests.integration.updating import UpdatingNode, signed_repository
 from tocsin_hub.demo.broker import BrokerAddress, broker, free_port
 from tocsin_hub.demo.site import Site
 from tocsin_hub.levels.keeping import save
 from tocsin_hub.levels.rules import MINUTE_US, MinuteLevel
 from tocsin_hub.recorder import Recorder, prepare
 from tocsin_hub.times import now_us
-from tocsin_shared.events import MicState, ScoredLabel
+from tocsin_shared.events import MicState, ScoredLabel, UpdateState
 
 HIGHEST = 1500
 """Pixels; what lies further down says nothing new."""
@@ -49,7 +50,7 @@ class Made:
 
     site: Site
     session: requests.Session
-    nodes: dict[str, PaperNode]
+    nodes: dict[str, UpdatingNode]
 
     def call(self, method: str, path: str, **given: object) -> requests.Response:
         """Ask the hub as a page of its own would."""
@@ -73,7 +74,8 @@ class Made:
 @contextmanager
 def made_site(folder: Path, address: BrokerAddress) -> Iterator[Made]:
     """A site with six rooms in four zones, which has begun to report."""
-    site = Site(folder, address, free_port())
+    more = signed_repository(folder / "ota") + "two_persons = false\n"
+    site = Site(folder, address, free_port(), more)
     remember_levels(folder / "hub" / "hub.sqlite")
     with ExitStack() as stack:
         stack.callback(site.stop)
@@ -81,7 +83,8 @@ def made_site(folder: Path, address: BrokerAddress) -> Iterator[Made]:
         session = requests.Session()
         session.get(site.login_link(), timeout=10)
         nodes = {
-            node: stack.enter_context(PaperNode(address, node, zone, room)) for node, zone, room, _ in ROOMS
+            node: stack.enter_context(UpdatingNode(address, node, zone, room))
+            for node, zone, room, _ in ROOMS
         }
         for number, node in enumerate(nodes.values()):
             node.beat(-58.0 + 5 * number)
@@ -120,6 +123,27 @@ def token_of(made: Made, path: str) -> dict[str, str]:
     text = made.call("GET", path).text
     mark = 'name="csrf_token" value="'
     return {"csrf_token": text.split(mark, 1)[1].split('"', 1)[0]} if mark in text else {}
+
+
+def roll_out(made: Made) -> str:
+    """A rollout that stopped in its second ring, and one that waits for approval; path of the first."""
+    chosen = {"name": "sentry", "two_persons": False, "back": "0.1.0", "gate": {"soak_seconds": 0.0}}
+    rings = ["node:press-1", "node:office-1+paint-1", "rest"]
+    first = made.call("POST", "/api/v1/rollouts", json={**chosen, "release": "0.2.0", "rings": rings})
+    path = f"/rollouts/{first.json()['id']}"
+    for action in ("approve", "start"):
+        made.call("POST", f"/api/v1{path}/{action}", json={})
+    canary, second = made.nodes["press-1"], made.nodes["office-1"]
+    canary.told()
+    canary.install()
+    canary.report(UpdateState.SUCCEEDED, step="commit")
+    second.told()
+    second.report(
+        UpdateState.FAILED, step="golden", error="E_GOLDEN", detail="hears engine in smoke_alarm.wav"
+    )
+    wait_until(lambda: made.call("GET", f"/api/v1{path}").json()["state"] == "paused", 30, "it stops")
+    made.call("POST", "/api/v1/rollouts", json={**chosen, "release": "0.3.0", "rings": ["1", "rest"]})
+    return path
 
 
 def let_sound(made: Made) -> None:
@@ -204,7 +228,26 @@ def pages(incident: str) -> dict[str, str]:
         "plan": "/plan?",
         "plan-edit": "/plan/edit?",
         "drill": "/drill?",
+        "me": "/me?",
+        "people": "/admin/people?",
+        "policies": "/admin/policies?",
+        "policy": "/admin/policies/edit?policy=default-alarm&",
+        "awareness": "/awareness?",
+        "account": "/account?",
     }
+
+
+def calm_pages(rollout: str) -> dict[str, str]:
+    """The same of pages that are shown while nothing sounds."""
+    return {"rollouts": "/rollouts?", "rollout": f"{rollout}?", "rollout-new": "/rollouts/new?"}
+
+
+def photograph_all(made: Made, driver: Chrome, shown: dict[str, str], target: Path) -> None:
+    """Pictures of all of ``shown`` in both languages and sizes."""
+    for language, width in itertools.product(("ko", "en"), SIZES):
+        for page, path in shown.items():
+            picture = target / f"{page}-{language}-{width}.png"
+            photograph(driver, f"{made.site.address}{path}lang={language}", picture, SIZES[width])
 
 
 def main(target: Path) -> None:
@@ -218,14 +261,12 @@ def main(target: Path) -> None:
     ):
         driver.get(made.site.login_link())
         draw_plan(made)
+        photograph_all(made, driver, calm_pages(roll_out(made)), target)
         let_sound(made)
         start_drill(made)
         incident = alarm_of(made)
         answer(made, incident)
-        for language, width in itertools.product(("ko", "en"), SIZES):
-            for page, path in pages(incident).items():
-                picture = target / f"{page}-{language}-{width}.png"
-                photograph(driver, f"{made.site.address}{path}lang={language}", picture, SIZES[width])
+        photograph_all(made, driver, pages(incident), target)
 
 
 if __name__ == "__main__":

@@ -254,6 +254,23 @@ def test_a_drill_is_confirmed_shown_everywhere_and_ended(place: Place) -> None:
         place.wait(lambda: not place.one("#drill").is_displayed(), "no banner any more")
 
 
+def test_a_drill_is_said_on_pages_that_stand_open_whether_live_or_not(place: Place) -> None:
+    """A page of forms does not follow the hub, and yet says that a drill runs, and that it ended."""
+    with place.node() as node:
+        node.beat(-50.0)
+        place.wait(lambda: place.stored() == 0, "the hub answers")
+        place.driver.get(f"{place.site.address}/account?lang=en")
+        assert not place.one("#drill").is_displayed()
+        session, address = session_of(place), f"{place.site.address}/api/v1/drills"
+        wanted: dict[str, Any] = {"zones": [], "minutes": 9}
+        begun = session.post(address, json=wanted, timeout=5).json()
+        place.wait(lambda: "This is a drill. It runs until" in place.text("#drill"), "the banner", 20.0)
+        session.delete(f"{address}/{begun['id']}", timeout=5).raise_for_status()
+        place.wait(lambda: not place.one("#drill").is_displayed(), "no banner any more", 20.0)
+    refused = "Failed to load resource"  # what was asked for and not given in earlier tests
+    assert [words for words in complaints(place.driver) if refused not in words] == []
+
+
 def test_history_filters_by_zone_occasion_and_day_and_exports_what_it_shows(place: Place) -> None:
     with place.node() as node, place.node("gate", "yard", "=HYPERLINK(1)") as gate:
         node.hear("siren", seconds_ago=3 * 86_400.0, late=True)

@@ -484,7 +484,7 @@ def audit_log() -> ResponseReturnValue:
     )
 
 
-ACTIONS = ("login", "person", "token", "session", "policy", "drill", "incident")
+ACTIONS = ("login", "person", "token", "session", "policy", "drill", "incident", "rollout")
 """With what the actions in the log begin."""
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from tocsin_hub.rollouts.actions import ALLOWED, Action
 from tocsin_hub.rollouts.drafts import Offered
 from tocsin_hub.rollouts.model import (
+    PASSING,
     UNCOUNTED,
     Course,
     Gate,
@@ -77,10 +78,12 @@ def rollout_json(
 
 def possible(rollout: Rollout) -> list[Action]:
     """What a person may do with ``rollout`` now, apart from who she is."""
-    found = [one for one in Action if rollout.status in ALLOWED[one] and one is not Action.SUPERSEDE]
+    found: list[Action] = [
+        one for one in Action if rollout.status in ALLOWED[one] and one is not Action.SUPERSEDE
+    ]
     if rollout.course is Course.ABORTING:
         found = [one for one in found if one not in {Action.PAUSE, Action.ABORT}]
-    if rollout.pause is Pause.MANUAL:
+    if rollout.pause is not None and rollout.pause not in PASSING:  # it waits for a person's word already
         found = [one for one in found if one is not Action.PAUSE]
     if not rollout.back or rollout.course is Course.RETURNING:
         found = [one for one in found if one is not Action.ROLLBACK]

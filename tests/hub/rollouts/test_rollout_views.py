@@ -1,6 +1,7 @@
 """How a rollout looks to the API, the live channel and its page."""
 
 from dataclasses import replace
+from typing import Any
 
 from tests.hub.rollouts.site import NEW, OLD, T0
 from tocsin_hub.rollouts.actions import Action
@@ -59,7 +60,7 @@ def view(seq: int) -> NodeView:
     return NodeView("n1", "hall", online=True, hearing=True, last_seen_us=T0, report=report)
 
 
-def shown(seq: int = 3, rollout: Rollout = ROLLOUT) -> dict[str, object]:
+def shown(seq: int = 3, rollout: Rollout = ROLLOUT) -> dict[str, Any]:
     waits = (Reason("zone_busy", "n2", 1, lasting=True), Reason("node_failed", "n1", 0))
     return rollout_json(
         rollout, nodes={"n1": view(seq)}, rooms=ROOMS, names={"ann": "Ann"}, log=LOG, waits=waits
@@ -71,7 +72,7 @@ def test_a_rollout_says_where_each_node_stands_and_why() -> None:
     assert (told["name"], told["release"], told["state"]) == ("sentry", "0.2.0", "paused")
     assert (told["reason"], told["reason_detail"]) == ("error_threshold", "1 of 1")
     assert told["created_by"] == {"id": "ann", "name": "Ann"}
-    first, second = told["rings"]  # type: ignore[misc]
+    first, second = told["rings"]
     one = first["nodes"][0]
     assert (one["state"], one["stage"], one["error"]) == ("failed", "self_testing", "E_GOLDEN")
     assert (one["detail"], one["step"]) == ("fire.wav was not heard", "golden")
@@ -82,13 +83,13 @@ def test_a_rollout_says_where_each_node_stands_and_why() -> None:
 
 
 def test_what_a_node_said_of_another_directive_is_not_shown_with_this_one() -> None:
-    one = shown(seq=2)["rings"][0]["nodes"][0]  # type: ignore[index]
+    one = shown(seq=2)["rings"][0]["nodes"][0]
     assert (one["detail"], one["step"]) == ("", "")
     assert one["active_release"] == "0.1.0"
 
 
 def test_of_other_zones_nothing_is_shown() -> None:
-    told = limited(shown(), {"hall"})  # type: ignore[arg-type]
+    told = limited(shown(), {"hall"})
     assert [[one["node"] for one in ring["nodes"]] for ring in told["rings"]] == [["n1"], []]
     assert "n2" not in [line["node"] for line in told["log"]]
     assert told["actions"] == []

@@ -2,14 +2,12 @@
 // truth. So the cursor moves by what was fetched, never by what was pushed, and every connect, every
 // return to the page and every few seconds ask for what came after it.
 
-import { io } from "../vendor/socket.io.esm.min.js";
 import { ask, SignedOut } from "./api.js";
-import { now, setServerTime } from "./clock.js";
+import { setServerTime } from "./clock.js";
+import { Connection, RETRY_MS } from "./connection.js";
 import { confirmShown } from "./told.js";
 
 const CHECK_MS = 6000;
-const GRACE_MS = 5000;
-const RETRY_MS = 2000;
 const BATCH_MS = 100;
 const PAGE = 500;
 const RECENT = 50;
@@ -18,44 +16,39 @@ const RECENT = 50;
  * Tells `listener` what the hub says:
  * `rooms(list, whole)`, where `whole` says that there are no others, `incidents(list, how)` and `events(list, how)`
  * with `how` one of "loaded" (the first picture), "missed" (fetched after a loss) and "live", `drills(list)` with the
- * newest ones, `reset()` when the hub has another database, and `mode(name, since)` with the modes connecting, live,
- * reconnecting and stale.
+ * newest ones, `rollout(rollout)` with one that changed, `reset()` when the hub has another database, and
+ * `mode(name, since)` with the modes connecting, live, reconnecting and stale.
  */
 export class Live {
   #listener;
-  #socket = null;
+  #connection;
   #change = null;
   #cursors = null;
-  #mode = "connecting";
-  #heard = null;
   #round = 0;
   #timer = 0;
-  #graceTimer = 0;
   #batch = { rooms: [], incidents: [], events: [] };
   #flushTimer = 0;
   #flushedAt = 0;
 
   constructor(listener) {
     this.#listener = listener;
+    this.#connection = new Connection({
+      messages: {
+        hello: (hello) => this.#greeted(hello),
+        event: (event) => this.#pushed("events", event),
+        incident: (incident) => this.#pushed("incidents", incident),
+        room: (room) => this.#pushed("rooms", room),
+        alert: confirmShown,
+        rollout: (rollout) => listener.rollout(rollout),
+      },
+      check: () => this.#check(),
+      refused: () => ask("rooms").catch((error) => error instanceof SignedOut && location.reload()),
+      mode: (name, since) => listener.mode(name, since),
+    });
   }
 
   start() {
-    const path = `${document.documentElement.dataset.root}/socket.io`;
-    this.#socket = io("/live", {
-      path, transports: ["websocket", "polling"], tryAllTransports: true,
-      reconnectionDelay: 500, reconnectionDelayMax: 4000, timeout: 8000,
-    });
-    this.#socket.on("hello", (hello) => this.#greeted(hello));
-    this.#socket.on("event", (event) => this.#pushed("events", event));
-    this.#socket.on("incident", (incident) => this.#pushed("incidents", incident));
-    this.#socket.on("room", (room) => this.#pushed("rooms", room));
-    this.#socket.on("alert", confirmShown);
-    this.#socket.on("disconnect", (reason) => this.#disconnected(reason));
-    this.#socket.on("connect_error", () => this.#refused());
-    document.addEventListener("visibilitychange", () => document.hidden || this.#check());
-    window.addEventListener("online", () => this.#check());
-    window.addEventListener("offline", () => this.#lost());
-    this.#grace();
+    this.#connection.start();
   }
 
   #greeted(hello) {
@@ -71,7 +64,7 @@ export class Live {
   #pushed(kind, item) {
     // Before the first picture stands, a push would show a part as if it were the whole.
     if (this.#cursors === null) return;
-    if (this.#mode === "live") this.#heard = now();
+    this.#connection.hear();
     this.#batch[kind].push(item);
     const rest = this.#flushedAt + BATCH_MS - performance.now();
     this.#flushTimer ||= setTimeout(() => this.#flush(), Math.max(0, rest));
@@ -88,31 +81,19 @@ export class Live {
     if (events.length) this.#listener.events(events, "live");
   }
 
-  #disconnected(reason) {
-    this.#lost();
-    // The client comes back by itself from everything but a farewell of the server.
-    if (reason === "io server disconnect") setTimeout(() => this.#socket.connect(), RETRY_MS);
-  }
-
-  #refused() {
-    this.#lost();
-    ask("rooms").catch((error) => error instanceof SignedOut && location.reload());
-    if (!this.#socket.active) setTimeout(() => this.#socket.connect(), RETRY_MS);
-  }
-
   /** One round of fetching; a newer round makes an older one void. */
   async #check() {
-    if (!this.#socket.connected || this.#change === null) return;
+    if (!this.#connection.connected || this.#change === null) return;
     const round = ++this.#round;
     clearTimeout(this.#timer);
     try {
-      await this.#fetchAll(() => round !== this.#round || !this.#socket.connected);
+      await this.#fetchAll(() => round !== this.#round || !this.#connection.connected);
     } catch (error) {
       if (error instanceof SignedOut) location.reload();
-      if (round === this.#round) this.#lost();
+      if (round === this.#round) this.#connection.lost();
     }
     if (round === this.#round) {
-      this.#timer = setTimeout(() => this.#check(), this.#mode === "live" ? CHECK_MS : RETRY_MS);
+      this.#timer = setTimeout(() => this.#check(), this.#connection.mode === "live" ? CHECK_MS : RETRY_MS);
     }
   }
 
@@ -124,7 +105,7 @@ export class Live {
     this.#listener.drills(drills);
     if (this.#cursors === null) await this.#fetchRecent(outdated);
     else await this.#fetchMissed(outdated);
-    if (!outdated()) this.#found();
+    if (!outdated()) this.#connection.found();
   }
 
   async #fetchRecent(outdated) {
@@ -139,7 +120,7 @@ export class Live {
     await this.#fetchMissed(outdated, "loaded");
   }
 
-  async #fetchMissed(outdated, how = this.#mode === "live" ? "live" : "missed") {
+  async #fetchMissed(outdated, how = this.#connection.mode === "live" ? "live" : "missed") {
     for (const kind of ["incidents", "events"]) {
       for (let more = true; more; ) {
         const answer = await ask(kind, { after: this.#cursors[kind], limit: PAGE });
@@ -149,27 +130,5 @@ export class Live {
         this.#cursors[kind] = answer.next;
       }
     }
-  }
-
-  #found() {
-    clearTimeout(this.#graceTimer);
-    this.#heard = now();
-    this.#enter("live");
-  }
-
-  #lost() {
-    if (this.#mode !== "live") return;
-    this.#enter("reconnecting");
-    this.#grace();
-  }
-
-  #grace() {
-    this.#graceTimer = setTimeout(() => this.#enter("stale"), GRACE_MS);
-  }
-
-  #enter(mode) {
-    if (mode === this.#mode) return;
-    this.#mode = mode;
-    this.#listener.mode(mode, this.#heard);
   }
 }

@@ -13,7 +13,7 @@ const byId = (id) => document.getElementById(id);
 
 /**
  * Follows the hub for a page with the regions `alarms` and, where it shows everything, `others`.
- * `page` may have `about`, the id of an incident that it shows anyway, `rooms(list, whole)`, `events(news)`, `incidents(news)`, `mode(name)`, `reset()` and
+ * `page` may have `about`, the id of an incident that it shows anyway, `rooms(list, whole)`, `events(news)`, `incidents(news)`, `rollout(rollout)`, `mode(name)`, `reset()` and
  * `refresh(watch)`, which comes after each of these and once a second.
  */
 export class Watch {
@@ -37,6 +37,7 @@ export class Watch {
       incidents: (list, how) => this.#takeIncidents(list, how),
       events: (list, how) => this.#takeEvents(list, how),
       drills: (list) => this.#drill.show(list),
+      rollout: (rollout) => this.#page.rollout?.(rollout),
       reset: () => this.#reset(),
       mode: (mode, since) => this.#enter(mode, since),
     }).start();
