@@ -87,7 +87,7 @@ def test_a_rollout_from_the_form_to_its_stop_with_the_keyboard_alone(
     """Rehearse, make, approve, start; then the page follows the canary by itself until it fails."""
     show_as(place.driver, PHONE)
     place.driver.get(f"{place.site.address}/rollouts/new?lang=en")
-    for name, keys in (("bundle", "sentry 0.2.0"), ("back", "0.1.0"), ("kind-1", "nodes by name")):
+    for name, keys in (("bundle", "sentry 0.2.0"), ("back", "0.1.0"), ("kind-1", "nodes")):
         place.one(f"#{name}").send_keys(keys)
     for name, value in (("value-1", "press-1"), ("soak", "0")):
         place.one(f"#{name}").clear()

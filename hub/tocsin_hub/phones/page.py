@@ -8,6 +8,7 @@ from tocsin_hub.i18n import Catalogue
 from tocsin_hub.pages import pages
 from tocsin_hub.people import access
 from tocsin_hub.people.model import Role
+from tocsin_hub.services import services
 
 ICONS = ((192, "any"), (512, "any"), (512, "maskable"))
 _GROUND, _COLOUR = "#f5f6f7", "#0b5a6e"
@@ -27,8 +28,8 @@ def _workers_start_here() -> ResponseReturnValue | None:
 @pages.get("/me")
 @access.page_for(Role.WORKER)
 def me() -> str:
-    """What concerns one person: alarms in her rooms, her answers, her phone."""
-    return render_template("me.html")
+    """What concerns one person: alarms in her rooms, her answers, her phone, her other addresses."""
+    return render_template("me.html", addresses=services().phones.apprise.of(access.viewer().id))
 
 
 @pages.get("/manifest.webmanifest")

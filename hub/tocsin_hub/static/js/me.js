@@ -1,5 +1,6 @@
 // The worker's page: what sounds in her rooms, her answer, her phone, and what she missed.
 
+import { watchAddresses } from "./addresses.js";
 import { Alerts, isAlarm } from "./alerts.js";
 import { ask } from "./api.js";
 import { now } from "./clock.js";
@@ -186,3 +187,4 @@ navigator.serviceWorker?.addEventListener("message", ({ data }) => {
 setInterval(refresh, 1000);
 pulse.start();
 phone.start();
+watchAddresses(byId("address-tried"));
