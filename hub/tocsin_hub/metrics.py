@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 
 from flask import Blueprint, Response, current_app, request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
@@ -16,6 +17,7 @@ from tocsin_hub.incidents.model import IncidentSeverity
 from tocsin_hub.people import access, tokens
 from tocsin_hub.people.model import Role
 from tocsin_hub.people.tokens import Scope
+from tocsin_hub.rollouts.model import Status
 from tocsin_hub.rooms import RoomState
 from tocsin_hub.services import Services, services
 from tocsin_shared.errors import UnavailableError
@@ -75,6 +77,8 @@ class Metrics(Collector):
         yield from self._nodes()
         yield from self._incidents()
         yield from self._roads()
+        if self._hub.rollouts.trust is not None:
+            yield from self._updates()
         budget = GaugeMetricFamily("tocsin_awareness_budget_seconds", "The budget for the hop accepted.")
         budget.add_metric([], BUDGET_SECONDS)
         yield budget
@@ -119,6 +123,27 @@ class Metrics(Collector):
             for acknowledged in (False, True):
                 gauge.add_metric([str(severity), str(acknowledged).lower()], counts[severity, acknowledged])
         yield gauge
+
+    def _updates(self) -> Iterator[Metric]:
+        pacing = self._hub.pacing
+        ends = GaugeMetricFamily(
+            "tocsin_trust_expires_seconds", "Until the signed metadata of a role ends.", labels=["role"]
+        )
+        for one in self._hub.rollouts.roles:
+            ends.add_metric([one.role], one.days * 86_400.0)
+        under_way = GaugeMetricFamily("tocsin_update_downloads", "Bundles that are sent now.")
+        under_way.add_metric([], pacing.under_way)
+        sent = CounterMetricFamily("tocsin_update_bytes", "Bytes of bundles that were sent.")
+        sent.add_metric([], pacing.sent_bytes)
+        away = CounterMetricFamily("tocsin_update_waits", "Nodes that were told to come again.")
+        away.add_metric([], pacing.turned_away)
+        yield from (ends, under_way, sent, away)
+        with suppress(UnavailableError):
+            standing = Counter(self._hub.rollouts.statuses())
+            gauge = GaugeMetricFamily("tocsin_rollouts", "Rollouts by where they stand.", labels=["state"])
+            for status in Status:
+                gauge.add_metric([str(status)], standing[status])
+            yield gauge
 
     def _roads(self) -> Iterator[Metric]:
         waiting = GaugeMetricFamily("tocsin_channel_queue", "Messages under way.", labels=["channel"])

@@ -46,6 +46,8 @@ SETTLE_US = 2_000_000
 BROKER_LOST_US = 10_000_000
 """A broker that is away for less is no reason to take offers back."""
 _TRIES = 5
+_PATIENCE = 30
+"""Looks that fail one after another before people are told."""
 _CLOSED = (Status.ABORTED, Status.ROLLED_BACK, Status.SUPERSEDED)
 """Looked after until no directive of theirs can run any more."""
 
@@ -109,6 +111,8 @@ class Rollouts:
         self._renew_at_us = 0
         self._words: dict[HubTrouble, str] = {}
         """Troubles that stand in the database, by kind; empty words for one that surely does not."""
+        self._failures = 0
+        """Looks that have failed since the last that went well."""
         self._trouble = ""
         """Why nothing may begin: keys or metadata cannot be used."""
 
@@ -156,8 +160,12 @@ class Rollouts:
         """Look; no rollout is worth a hub that does not hear alarms."""
         try:
             self.look()
+            self._failures = 0
         except UnavailableError as error:  # it is tried again in a second
+            self._failures += 1
             log.info("rollouts wait: %s", error)
+            if self._failures >= _PATIENCE:
+                self._tell(HubTrouble.ROLLOUT_FAULT, str(error))
         except Exception as error:
             log.exception("rollouts could not go on")
             self._tell(HubTrouble.ROLLOUT_FAULT, f"{type(error).__name__}: {error}")
@@ -421,6 +429,15 @@ class Rollouts:
         store = self._around.store
         ids = reading.rollouts(store, tuple(Status))[::-1][:limit]
         return [one for one in (reading.rollout(store, key) for key in ids) if one is not None]
+
+    def statuses(self) -> dict[Status, int]:
+        """How many rollouts stand where.
+
+        Raises:
+            UnavailableError: the database cannot be used at the moment.
+        """
+        rows = self._around.store.rows("SELECT status, count(*) FROM rollouts GROUP BY status")
+        return {Status(status): count for status, count in rows}
 
     def views(self) -> dict[str, NodeView]:
         """What is known of every node now.
