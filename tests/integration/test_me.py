@@ -400,7 +400,7 @@ def test_every_push_shows_a_notification_and_its_buttons_answer(phone: Phone) ->
     def notified() -> bool:
         return any(one["tag"] == "x" for one in shown())
 
-    # Chromium's protocol for developers now and then loses a message and says nothing; alerts are repeated, too.
+    # Chromium's protocol for developers now and then loses a message and says nothing.
     for left in (2, 1, 0):
         worker.push(json.dumps({"web_push": 8030, "mutable": True, "notification": words}))
         with suppress(AssertionError) if left else nullcontext():
