@@ -44,6 +44,11 @@ class WebSettings:
         minimum=0,
         maximum=5,
     )
+    site_ca: str = setting(
+        "",
+        "File of the site's own certificate authority, served by the proxy as /site-ca.crt: invitations then "
+        "show how a phone comes to trust it. Empty where phones trust the dashboard's certificate anyway.",
+    )
 
     @property
     def origin(self) -> str:

@@ -7,6 +7,7 @@ import sqlite3
 import ssl
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from http.cookiejar import CookieJar
@@ -157,6 +158,13 @@ class SiteOfContainers:
     def health(self) -> dict[str, Any]:
         """What /healthz says, through the proxy, its certificate checked against the site's CA."""
         return self._get("/healthz")
+
+    def takes_events(self) -> bool:
+        """Whether the hub says that it stores what comes."""
+        try:
+            return bool(self.health()["status"] == "ok")
+        except urllib.error.HTTPError:
+            return False  # 502: the proxy alone; 503: the hub says what is wrong
 
     def log_in(self) -> "urllib.request.OpenerDirector":
         """A browser that used the link which the command line printed."""

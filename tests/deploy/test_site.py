@@ -79,7 +79,8 @@ def test_a_sound_in_a_room_is_in_the_hubs_api(site: SiteOfContainers) -> None:
 def test_the_second_run_changes_nothing(site: SiteOfContainers) -> None:
     played = site.play("site.yml")
     assert played.status == 0, played.text
-    assert played.changed == {"tocsin": 0, "press-1": 0, "paint-1": 0, "localhost": 0}
+    assert set(played.changed) >= {"tocsin", "press-1", "paint-1"}
+    assert set(played.changed.values()) == {0}, played.text
 
 
 def test_tags_do_a_part(site: SiteOfContainers) -> None:
@@ -101,6 +102,9 @@ def test_services_are_exposed_little(site: SiteOfContainers, machine: str, unit:
 
 
 def test_a_backup_gives_a_lost_hub_its_events_back(site: SiteOfContainers) -> None:
+    # What comes between a backup and the loss of a hub is lost with it: here, nothing comes.
+    for room in (site.press, site.paint):
+        room.run("systemctl", "stop", "tocsin-node")
     saved = site.play("backup.yml")
     assert saved.status == 0, saved.text
     before = set(site.stored())
@@ -112,7 +116,9 @@ def test_a_backup_gives_a_lost_hub_its_events_back(site: SiteOfContainers) -> No
     restored = site.play("restore.yml")
     assert restored.status == 0, restored.text
     wait_until(lambda: before <= set(site.stored()), 60.0, "the events of the backup")
-    wait_until(lambda: site.health()["status"] == "ok", 60.0, "a hub that takes events")
+    wait_until(site.takes_events, 60.0, "a hub that takes events")
+    for room in (site.press, site.paint):
+        room.run("systemctl", "start", "tocsin-node")
 
 
 def test_an_upgrade_loses_no_event(site: SiteOfContainers) -> None:

@@ -264,7 +264,7 @@ def test_83_an_expired_certificate_and_one_with_a_wildcard_for_a_name_are_refuse
 
 
 def test_85_a_payload_of_another_node_is_kept_aside(site: SiteOfContainers, thief: Path) -> None:
-    wait_until(lambda: site.health()["status"] == "ok", 60.0, "a hub that takes events")
+    wait_until(site.takes_events, 60.0, "a hub that takes events")
     before = site.health()["quarantined"]
     with Client(site, thief, "paint-1", MQTTProtocolVersion.MQTTv5).open(site.broker_port) as liar:
         birth = b'{"schema": 1, "node": "press-1"}'
@@ -276,7 +276,7 @@ def test_86_what_is_too_large_is_refused_and_the_rest_goes_on(site: SiteOfContai
     with Client(site, thief, "paint-1", MQTTProtocolVersion.MQTTv5).open(site.broker_port) as big:
         big.paho.publish("tocsin/v1/n/paint-1/bf", b"x" * 300_000, 1)
         assert big.lost.wait(30)
-    assert site.health()["broker"] == "connected"
+    wait_until(site.takes_events, 60.0, "a hub that takes events")
 
 
 def test_88_many_connections_and_slow_ones_hold_up_no_alarm(site: SiteOfContainers, thief: Path) -> None:

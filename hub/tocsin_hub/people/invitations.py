@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 import segno
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from tocsin_hub.people.model import Person, Role
 from tocsin_hub.people.secret import fresh, hashed
@@ -97,6 +99,16 @@ def is_good(recorder: Recorder, invitation: Invitation, now_us: int) -> bool:
     """Whether an invitation can still be used, inside the transaction."""
     sql = f"SELECT 1 FROM login_links WHERE token_sha256 = ? AND {_GOOD}"  # noqa: S608
     return bool(recorder.database.execute(sql, (invitation.token_sha256, now_us)).fetchone())
+
+
+def fingerprint(certificate: bytes) -> str:
+    """SHA-256 of a PEM certificate as phones show it, eight pairs of digits a line.
+
+    Raises:
+        ValueError: it is no certificate.
+    """
+    digest = x509.load_pem_x509_certificate(certificate).fingerprint(hashes.SHA256()).hex(":").upper()
+    return "\n".join(digest[at : at + 23] for at in range(0, len(digest), 24))
 
 
 def qr_svg(address: str) -> str:

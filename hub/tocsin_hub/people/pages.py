@@ -2,8 +2,10 @@
 
 import csv
 import io
+import logging
 from dataclasses import dataclass, replace
 from functools import wraps
+from pathlib import Path
 from typing import ParamSpec
 
 from flask import Blueprint, Response, abort, make_response, redirect, render_template, request, url_for
@@ -22,11 +24,13 @@ from tocsin_hub.people.sessions import DAY_US
 from tocsin_hub.people.tokens import Scope
 from tocsin_hub.recorder import Recorder
 from tocsin_hub.services import services
+from tocsin_hub.settings import WebSettings
 from tocsin_hub.times import from_us, iso
 from tocsin_shared.errors import UnavailableError
 from tocsin_shared.events import TroubleKind
 from tocsin_shared.labels import SEVERITIES, Severity
 
+log = logging.getLogger(__name__)
 P = ParamSpec("P")
 people = Blueprint("people", __name__)
 AUDIT_ROWS = 100
@@ -40,6 +44,16 @@ MUTABLE = tuple(
 
 
 @dataclass(frozen=True)
+class SiteTrust:
+    """The certificate of the site's own authority, for phones."""
+
+    address: str
+    qr: str
+    fingerprint: str
+    """SHA-256 as phones show it: pairs of digits, in lines of eight."""
+
+
+@dataclass(frozen=True)
 class Invited:
     """An invitation that was just made; its address is seen this once."""
 
@@ -47,6 +61,8 @@ class Invited:
     address: str
     qr: str
     """An SVG element of our own making."""
+    trust: SiteTrust | None = None
+    """What the phone must install first, where the site has a certificate authority of its own."""
 
 
 def for_admin(view: View[P]) -> View[P]:
@@ -235,7 +251,20 @@ def _invited(person: Person) -> Invited:
         return invitations.invite(recorder, person, maker, now_us, ends_us)
 
     address = invitations.address_of(hub.writer.call(write), hub.settings.web)
-    return Invited(person.name, address, invitations.qr_svg(address))
+    return Invited(person.name, address, invitations.qr_svg(address), _site_trust(hub.settings.web))
+
+
+def _site_trust(web: WebSettings) -> SiteTrust | None:
+    """What phones must trust; ``None`` if nothing, or if it cannot be read: the invitation counts more."""
+    if not web.site_ca:
+        return None
+    try:
+        fingerprint = invitations.fingerprint(Path(web.site_ca).read_bytes())
+    except (OSError, ValueError) as error:
+        log.error("web.site_ca: %s cannot be read: %s", web.site_ca, error)  # noqa: TRY400
+        return None
+    address = f"{web.origin}/site-ca.crt"
+    return SiteTrust(address, invitations.qr_svg(address), fingerprint)
 
 
 def _people_page(failed: Failed | None = None, invited: Invited | None = None) -> str:

@@ -1,6 +1,9 @@
 """Getting in: by password, by the first link, by an invitation; and what is refused at the door."""
 
 import re
+import subprocess
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
@@ -167,6 +170,54 @@ def test_a_worker_s_phone_becomes_her_key(hub: Hub) -> None:
     other = hub.app.test_client()
     assert other.get(path).status_code == 403
     assert WORDS.t("join.spent") in other.get(path).text
+
+
+def site_ca(folder: Path) -> Path:
+    """A certificate authority of a site."""
+    path = folder / "ca.crt"
+    subject = ["-subj", "/CN=Tocsin site CA", "-keyout", str(folder / "ca.key"), "-out", str(path)]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+    ]
+    subprocess.run([*command, "-days", "2", *subject], check=True, capture_output=True)
+    return path
+
+
+def test_an_invitation_shows_how_a_phone_comes_to_trust_the_site(hub: Hub, tmp_path: Path) -> None:
+    _, html = invitation(hub, name="Mina", role="worker")
+    assert "/site-ca.crt" not in html
+    path = site_ca(tmp_path)
+    shown = ["openssl", "x509", "-in", str(path), "-noout", "-fingerprint", "-sha256"]
+    told = subprocess.run(shown, check=True, capture_output=True, text=True).stdout.strip()
+    web = replace(hub.services.settings.web, site_ca=str(path))
+    object.__setattr__(hub.services, "settings", replace(hub.services.settings, web=web))
+    _, html = invitation(hub, name="Jun", role="worker")
+    assert 'href="http://127.0.0.1:8080/site-ca.crt"' in html
+    assert html.count("<svg viewBox") == 2
+    found = re.search(r'<pre class="fingerprint">([0-9A-F:\s]+)</pre>', html)
+    assert found
+    assert ":".join(found[1].split()) == told.partition("=")[2]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"])
+def test_a_certificate_that_cannot_be_read_keeps_nobody_out(
+    hub: Hub, tmp_path: Path, content: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "ca.crt"
+    if content is not None:
+        path.write_bytes(content)
+    web = replace(hub.services.settings.web, site_ca=str(path))
+    object.__setattr__(hub.services, "settings", replace(hub.services.settings, web=web))
+    _, html = invitation(hub, name="Jun", role="worker")
+    assert "/site-ca.crt" not in html
+    assert "web.site_ca" in caplog.text
 
 
 def test_a_role_in_the_form_does_not_change_what_the_invitation_says(hub: Hub) -> None:
