@@ -355,6 +355,7 @@ class Rollouts:
             UnavailableError: the database did not take it.
         """
         self._trusted()
+        changed = ChangedMeanwhileError(f"rollout {rollout_id} is being changed by others; try again")
         for _ in range(_TRIES):
             after = self._acted(rollout_id, action, by, now_us)
             if not isinstance(after, ChangedMeanwhileError):
@@ -362,7 +363,8 @@ class Rollouts:
                 self._show(after)
                 self.wake()
                 return after
-        raise after
+            changed = after
+        raise changed
 
     def _acted(
         self, rollout_id: str, action: Action, by: str, now_us: int

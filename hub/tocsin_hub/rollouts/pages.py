@@ -161,8 +161,11 @@ def _circumstances(shelf: tuple[Offered, ...]) -> Circumstances:
 
 def _shelf() -> tuple[tuple[Offered, ...], str]:
     """What is signed, and why nothing can be rolled out; empty if it can."""
+    rollouts = services().rollouts
+    if rollouts.trust is None:
+        return (), "nothing goes over the air here: set [updates] repository and keys"
     try:
-        return services().rollouts.bundles(), ""
+        return rollouts.bundles(), ""
     except (BadInputError, SettingsError) as error:
         return (), str(error)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from securesystemslib.signer import CryptoSigner
 
 from tests.hub.described import refuse_undescribed
 from tests.hub.parts import birth, conn, heartbeat
-from tocsin_hub.root import Hub, build
 from tocsin_hub.rollouts.settings import UpdateSettings
+from tocsin_hub.root import Hub, build
 from tocsin_hub.settings import HubSettings
 from tocsin_hub.times import now_us
 from tocsin_shared import codec
@@ -119,8 +120,6 @@ HUB_KEYS = ("snapshot", "timestamp", "director")
 
 
 def _with(around: Any, **changes: Any) -> Any:
-    from dataclasses import replace  # noqa: PLC0415
-
     return replace(around, **changes)
 
 

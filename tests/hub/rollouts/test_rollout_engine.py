@@ -1,5 +1,7 @@
 """The engine on a real database: what it publishes, and when, whatever dies in between."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.hub.parts import feed, ulid
@@ -9,11 +11,14 @@ from tocsin_hub.incidents.model import Drill, HubTrouble
 from tocsin_hub.rollouts import reading, rules
 from tocsin_hub.rollouts.actions import Action, IllegalTransitionError
 from tocsin_hub.rollouts.drafts import Draft
+from tocsin_hub.rollouts.engine import UpdatesOffError
 from tocsin_hub.rollouts.model import Gate, Pause, Rollout, Status
-from tocsin_hub.times import now_us
+from tocsin_hub.rollouts.rehearse import Fault, FaultLine, Script
+from tocsin_hub.times import from_us, now_us
 from tocsin_shared.errors import BadInputError, UnavailableError
 from tocsin_shared.events import SlotState, UpdateState
 from tocsin_shared.trust.directive import Directive, opened
+from tocsin_shared.trust.keys import make_key
 from tocsin_shared.trust.repository import sign_again
 
 ADA, BO = ulid(1), ulid(2)
@@ -228,8 +233,6 @@ def test_metadata_that_would_end_on_the_way_freezes_it_and_is_told(air: Air) -> 
     air.look()
     assert stands(air, rollout).pause is Pause.METADATA_EXPIRING
     assert "models expires in 0.1 days" in troubles(air)[HubTrouble.TRUST_EXPIRES]
-    from tocsin_hub.times import from_us  # noqa: PLC0415
-
     sign_again(air.repository, "models", [air.models], from_us(later_us))
     air.hub.services.rollouts.renew_soon()
     air.look()
@@ -238,8 +241,6 @@ def test_metadata_that_would_end_on_the_way_freezes_it_and_is_told(air: Air) -> 
 
 
 def _at(air: Air, at_us: int):  # type: ignore[no-untyped-def]
-    from dataclasses import replace  # noqa: PLC0415
-
     return replace(air.hub.services.rollouts._around, clock=lambda: at_us)
 
 
@@ -268,8 +269,6 @@ def test_keys_that_cannot_be_read_are_a_trouble_and_the_hub_goes_on(air: Air) ->
 
 
 def test_a_director_that_no_node_would_believe_is_a_trouble(air: Air) -> None:
-    from tocsin_shared.trust.keys import make_key  # noqa: PLC0415
-
     (air.folder / "keys" / "director.key").unlink()
     make_key(air.folder / "keys" / "director.key", None)
     air.look()
@@ -330,8 +329,6 @@ def test_a_draft_that_no_node_could_follow_is_refused(air: Air, change: dict, wo
 
 
 def test_a_rehearsal_is_made_with_the_rooms_of_the_site(air: Air) -> None:
-    from tocsin_hub.rollouts.rehearse import Fault, FaultLine, Script  # noqa: PLC0415
-
     air.bundle()
     for name, zone in ROOMS.items():
         air.node(name, zone)
@@ -354,8 +351,6 @@ def test_bundles_are_told_newest_first_and_the_lightest_variant_first(air: Air) 
 
 
 def test_without_a_repository_nothing_goes_over_the_air(hub) -> None:  # type: ignore[no-untyped-def]
-    from tocsin_hub.rollouts.engine import UpdatesOffError  # noqa: PLC0415
-
     rollouts = hub.services.rollouts
     assert rollouts.bundles() == ()
     with pytest.raises(UpdatesOffError, match=r"\[updates\] repository"):
