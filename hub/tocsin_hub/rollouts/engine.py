@@ -46,6 +46,8 @@ SETTLE_US = 2_000_000
 BROKER_LOST_US = 10_000_000
 """A broker that is away for less is no reason to take offers back."""
 _TRIES = 5
+_AT_ONCE = 10
+"""Nodes that are told of a bundle in one look: a hundred that ask for it in one second hold up alarms."""
 _PATIENCE = 30
 """Looks that fail one after another before people are told."""
 _CLOSED = (Status.ABORTED, Status.ROLLED_BACK, Status.SUPERSEDED)
@@ -249,10 +251,12 @@ class Rollouts:
                 if order.node not in orders or orders[order.node].seq < order.seq:
                     orders[order.node] = order
         known = {record.node for record in self._around.rooms.all()}
+        told = 0
         for node in sorted(known | orders.keys() | self._published.keys()):
             wanted = orders.get(node)
             number = 0 if wanted is None else wanted.seq
-            if self._published.get(node) != number:
+            if self._published.get(node) != number and (wanted is None or told < _AT_ONCE):
+                told += wanted is not None
                 payload = b"" if wanted is None else trust.signed(wanted)
                 self._around.broker.publish_retained(node_topic(node, "cmd", "desired"), payload)
                 self._published[node] = number

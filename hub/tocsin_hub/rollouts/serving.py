@@ -5,6 +5,7 @@ names that a repository has are looked for, so no address leads out of its folde
 """
 
 import os
+import random
 import re
 import socket
 from collections.abc import Iterator
@@ -22,8 +23,8 @@ from tocsin_hub.services import services
 
 updates = Blueprint("updates", __name__, url_prefix="/updates")
 CHUNK_BYTES = 32 * 1024
-RETRY_SECONDS = 5
-"""A node that found no slot comes again after this."""
+RETRY_SECONDS = (5, 20)
+"""A node that found no slot comes again after so long; not all at once, or they would hold up alarms."""
 STALLED_SECONDS = 30.0
 """A node that does not take one chunk in this time is cut off; it goes on where it was."""
 _METADATA = re.compile(r"(?:[0-9]{1,9}\.(?:root|targets|models|snapshot)|timestamp)\.json")
@@ -73,7 +74,7 @@ def target(folder: str, name: str) -> Response:
     pacing = services().pacing
     if not pacing.take():
         busy = Response("as many downloads as may be are under way; come again\n", 503, mimetype="text/plain")
-        busy.headers["Retry-After"] = str(RETRY_SECONDS)
+        busy.headers["Retry-After"] = str(random.randint(*RETRY_SECONDS))  # noqa: S311 - no secret
         return busy
     try:
         return _answer(_folder() / "targets" / folder / name, found["sha256"], pacing)
