@@ -118,7 +118,8 @@ def test_a_backup_gives_a_lost_hub_its_events_back(site: SiteOfContainers) -> No
     wait_until(lambda: before <= set(site.stored()), 60.0, "the events of the backup")
     wait_until(site.takes_events, 60.0, "a hub that takes events")
     for room in (site.press, site.paint):
-        room.run("systemctl", "start", "tocsin-node")
+        room.run("systemctl", "start", "--no-block", "tocsin-node")
+    wait_until(lambda: _listening(site) == {"press-1", "paint-1"}, 60.0, "both rooms again")
 
 
 def test_an_upgrade_loses_no_event(site: SiteOfContainers) -> None:
@@ -200,7 +201,7 @@ def test_a_retired_node_is_cut_off_and_refused(site: SiteOfContainers) -> None:
         shutil.copy(site.paint.root / "etc/tocsin/pki" / name, stolen / name)
     command = [
         "mosquitto_sub", "-h", "127.0.0.1", "-p", str(site.broker_port), "-t", "tocsin/v1/hub/state",
-        "--cafile", str(stolen / "ca.crt"),
+        "-i", "thief", "--cafile", str(stolen / "ca.crt"),
         "--cert", str(stolen / "node.crt"), "--key", str(stolen / "node.key"),
     ]  # fmt: skip
     site.paint.run("systemctl", "stop", "tocsin-node")

@@ -218,9 +218,10 @@ def openssl(*arguments: str | Path) -> None:
 
 def hears_something(site: SiteOfContainers, *arguments: str | Path) -> bool:
     """Whether a client with these certificates is let in and told whether the hub is there."""
-    listen = ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(site.broker_port), "-t", "tocsin/v1/hub/state"]
+    # With a name, which the broker does not let be empty: what refuses must be the certificate.
+    listen = ["mosquitto_sub", "-i", "x", "-h", "127.0.0.1", "-p", str(site.broker_port)]
     done = subprocess.run(
-        [*listen, "-C", "1", "-W", "5", *map(str, arguments)],
+        [*listen, "-t", "tocsin/v1/hub/state", "-C", "1", "-W", "5", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
