@@ -239,7 +239,10 @@ def test_a_killed_hub_shows_and_what_was_missed_comes_by_the_cursor(place: Place
         place.site.start_hub()
         place.wait(lambda: place.mode == "live", "the page is live again", 20.0)
         place.wait(lambda: len(place.all("#alarms .card")) == 2, "what was missed", 20.0)
-        assert "Alarm · Over" in place.text(f"#alarms [data-event='{before.id}']")
+        # The hub looks once a second which incidents are over.
+        place.wait(
+            lambda: "Alarm · Over" in place.text(f"#alarms [data-event='{before.id}']"), "the end", 20.0
+        )
         assert "scream" in place.text(f"#alarms [data-event='{missed.id}']")
         assert "Live again" in place.text("#link-note")
         assert place.driver.execute_script("return window.untouched")
