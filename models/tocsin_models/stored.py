@@ -71,7 +71,7 @@ def _shrink(schema: Any, model: Any, place: int, axis: int) -> bool:
 def _on_grid(
     weights: npt.NDArray[np.float32], axis: int
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]] | None:
-    """(steps, length of a step of each channel) of ``weights``; ``None`` where they are not on such a grid."""
+    """(steps, length of a step of each channel) of ``weights``; ``None`` where they are on no grid."""
     others = tuple(one for one in range(weights.ndim) if one != axis)
     largest = np.maximum(np.abs(weights).max(axis=others, keepdims=True), np.float32(1e-12))
     step = largest / np.float32(WEIGHT_STEPS)

@@ -62,8 +62,8 @@ def convert(model: Any, variant: str, windows: Floats) -> bytes:
 def convert_between(model: Any, first: str, last: str, windows: Floats) -> bytes:
     """The tflite file of ``model`` that computes in integers from layer ``first`` to layer ``last`` only.
 
-    Both are names of convolutions. What comes before and after stays in float, with weights that are stored in
-    eight bits where they are exact in them; ends are float.
+    Both are names of convolutions. What comes before and after stays in float, with weights that are stored
+    in eight bits where they are exact in them; ends are float.
 
     Raises:
         BadInputError: there are no such layers.
