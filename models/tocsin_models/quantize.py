@@ -10,13 +10,16 @@ from tocsin_models.dataset import Windows, balanced
 from tocsin_models.figures import Scores, sigmoid, window_figures
 from tocsin_models.gate import Bounds, Verdict, verdict
 from tocsin_models.net import NetSpec, build
-from tocsin_models.variants import CALIBRATED, Calibration, Floats, convert
+from tocsin_models.variants import CALIBRATED, Calibration, Floats, convert, convert_between
 from tocsin_shared.classifier import Classifier
 from tocsin_shared.manifest import FeatureSpec, read_manifest
 
 SHIPPED = ("full-int8", "int8", "float16", "float32")
 """Variants of a bundle, the one that a node should prefer first. Dynamic range is left out: networks of
 depthwise convolutions are slower with it than in float."""
+FLOAT_BLOCKS = 2
+"""Blocks at the end that the variant ``int8`` computes in float, as it does the first convolution: without
+them it would not name the same best label often enough (ADR 13). ``full-int8`` is integers throughout."""
 CALIBRATION_WINDOWS = 800
 COMPARED_WINDOWS = 256
 """Windows on which the network and its float32 file are compared."""
@@ -48,13 +51,31 @@ def files(
     What integers shift all logits by, on the average of the calibration windows, is taken back beforehand
     (bias correction, arXiv 1906.04721).
     """
-    model, windows = trained(weights, net, features, labels, batch=1), calibration.windows
-    made = {name: convert(model, name, windows) for name in SHIPPED if name not in CALIBRATED}
-    off = _logits(convert(model, "int8", windows), windows) - _logits(made["float32"], windows)
-    kernel, bias = model.get_layer("logits_of_mean").get_weights()
-    model.get_layer("logits_of_mean").set_weights([kernel, bias - off.mean(axis=0)])
-    made |= {name: convert(model, name, windows) for name in SHIPPED if name in CALIBRATED}
+    windows = calibration.windows
+
+    def fresh() -> Any:
+        return trained(weights, net, features, labels, batch=1)
+
+    def integers(model: Any, name: str) -> bytes:
+        return _mixed(model, net, windows) if name == "int8" else convert(model, name, windows)
+
+    made = {name: convert(fresh(), name, windows) for name in SHIPPED if name not in CALIBRATED}
+    wanted = _logits(made["float32"], windows)
+    for name in (name for name in SHIPPED if name in CALIBRATED):
+        model = fresh()
+        # What full-int8 shifts is read off the file with the same integers inside and floats at its ends.
+        first = _mixed(model, net, windows) if name == "int8" else convert(model, "int8", windows)
+        kernel, bias = model.get_layer("logits_of_mean").get_weights()
+        off = (_logits(first, windows) - wanted).mean(axis=0)
+        model.get_layer("logits_of_mean").set_weights([kernel, bias - off])
+        made[name] = integers(model, name)
     return {name: made[name] for name in SHIPPED}
+
+
+def _mixed(model: Any, net: NetSpec, windows: Floats) -> bytes:
+    """``model`` in integers but for its first convolution, its last blocks and what follows them."""
+    last = len(net.blocks) + 1 - FLOAT_BLOCKS
+    return convert_between(model, "layer2_depthwise", f"layer{last}_pointwise", windows)
 
 
 def _logits(content: bytes, windows: Floats) -> Scores:

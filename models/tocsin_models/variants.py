@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tocsin_models.stored import small
 from tocsin_shared.errors import BadInputError
 
 Floats = npt.NDArray[np.float32]
@@ -56,6 +57,45 @@ def convert(model: Any, variant: str, windows: Floats) -> bytes:
     if variant == "full-int8":
         converter.inference_input_type = converter.inference_output_type = tf.int8
     return _converted(converter)
+
+
+def convert_between(model: Any, first: str, last: str, windows: Floats) -> bytes:
+    """The tflite file of ``model`` that computes in integers from layer ``first`` to layer ``last`` only.
+
+    Both are names of convolutions. What comes before and after stays in float, with weights that are stored
+    in eight bits where they are exact in them; ends are float.
+
+    Raises:
+        BadInputError: there are no such layers.
+    """
+    import tensorflow as tf  # noqa: PLC0415
+    from tensorflow.lite.python.convert import mlir_quantize  # noqa: PLC0415
+
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: _one_by_one(windows)
+    converter._experimental_calibrate_only = True
+    calibrated = _converted(converter)
+    floats = _outside(calibrated, first, last)
+    with contextlib.redirect_stdout(io.StringIO()):
+        mixed = mlir_quantize(calibrated, denylisted_nodes=floats, disable_per_channel_for_dense_layers=True)
+    return small(bytes(mixed))
+
+
+def _outside(content: bytes, first: str, last: str) -> list[str]:
+    """Names of what the operators before ``first`` and after ``last`` compute."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType  # noqa: PLC0415
+
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(model_content=content, experimental_op_resolver_type=plain)
+    interpreter.allocate_tensors()
+    named = {detail["index"]: str(detail["name"]) for detail in interpreter.get_tensor_details()}
+    names = [named[step["outputs"][0]] for step in interpreter._get_ops_details()]
+    begins = [place for place, name in enumerate(names) if f"/{first}_" in name]
+    ends = [place for place, name in enumerate(names) if f"/{last}_" in name]
+    if not begins or not ends:
+        raise BadInputError(f"the network has no layers {first} to {last}")
+    return names[: begins[0]] + names[ends[-1] + 1 :]
 
 
 def _converted(converter: Any) -> bytes:
