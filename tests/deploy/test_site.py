@@ -205,16 +205,18 @@ def test_a_retired_node_is_cut_off_and_refused(site: SiteOfContainers) -> None:
         "--cert", str(stolen / "node.crt"), "--key", str(stolen / "node.key"),
     ]  # fmt: skip
     site.paint.run("systemctl", "stop", "tocsin-node")
-    thief = subprocess.Popen([*command, "-d"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
+    with subprocess.Popen(
+        [*command, "-d"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as thief:
         told = thief.stdout
         assert told is not None
-        wait_until(lambda: "hub/state" in told.readline(), 30.0, "the thief to hear something")
-        played = site.play("node_retire.yml", "-e", "node=paint-1")
-        assert played.status == 0, played.text
-    finally:
-        thief.kill()
-        rest = thief.stdout.read() if thief.stdout else ""
+        try:
+            wait_until(lambda: "hub/state" in told.readline(), 30.0, "the thief to hear something")
+            played = site.play("node_retire.yml", "-e", "node=paint-1")
+            assert played.status == 0, played.text
+        finally:
+            thief.kill()
+        rest = told.read()
     assert "Connection" in rest or "disconnect" in rest.lower() or "SSL" in rest
     again = subprocess.run([*command, "-C", "1", "-W", "5"], capture_output=True, text=True, check=False)
     assert again.returncode != 0
