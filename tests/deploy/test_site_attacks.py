@@ -13,10 +13,21 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import NameOID
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -243,25 +254,50 @@ def test_83_who_shows_no_certificate_or_a_foreign_one_is_refused(site: SiteOfCon
     assert not hears_something(site, "--cafile", ca, "--cert", signed, "--key", key)
 
 
-@pytest.mark.parametrize(("name", "days"), [("press-1", "-1"), ("+", "2"), ("#", "2")])
-def test_83_an_expired_certificate_and_one_with_a_wildcard_for_a_name_are_refused(
-    site: SiteOfContainers, tmp_path: Path, name: str, days: str
+def signed_by_the_site(site: SiteOfContainers, folder: Path, name: str, days: tuple[float, float]) -> Path:
+    """Key and certificate for ``name``, signed by the site's CA, good between two days from now."""
+    authority = x509.load_pem_x509_certificate((site.inventory / "pki/ca.crt").read_bytes())
+    secret = load_pem_private_key((site.inventory / "pki/ca.key").read_bytes(), PASSPHRASE.encode())
+    assert isinstance(secret, Ed25519PrivateKey)
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .issuer_name(authority.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + timedelta(days=days[0]))
+        .not_valid_after(now + timedelta(days=days[1]))
+        .sign(secret, None)
+    )
+    identity = folder / "odd"
+    identity.with_suffix(".crt").write_bytes(made.public_bytes(Encoding.PEM))
+    kept = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    identity.with_suffix(".key").write_bytes(kept)
+    return identity
+
+
+@pytest.mark.parametrize(
+    ("name", "days", "let_in"),
+    [
+        pytest.param("paint-1", (-2.0, 2.0), True, id="good"),
+        pytest.param("press-1", (-3.0, -1.0), False, id="expired"),
+        pytest.param("press-1", (1.0, 3.0), False, id="not-yet-valid"),
+        pytest.param("+", (-2.0, 2.0), False, id="plus"),
+        pytest.param("#", (-2.0, 2.0), False, id="hash"),
+        pytest.param("press-1/#", (-2.0, 2.0), False, id="slash"),
+    ],
+)
+def test_83_what_the_site_signed_counts_in_its_time_and_for_a_name_that_is_one(
+    site: SiteOfContainers, tmp_path: Path, name: str, days: tuple[float, float], let_in: bool
 ) -> None:
-    key, request, signed = (tmp_path / f"odd.{end}" for end in ("key", "csr", "crt"))
-    ca, ca_key = site.inventory / "pki/ca.crt", site.inventory / "pki/ca.key"
-    openssl("req", *NEW_KEY, "-subj", f"/CN={name}", "-keyout", key, "-out", request)
-    sign: list[str | Path] = [
-        "-CA",
-        ca,
-        "-CAkey",
-        ca_key,
-        "-passin",
-        f"pass:{PASSPHRASE}",
-        "-set_serial",
-        "4711",
-    ]
-    openssl("x509", "-req", "-in", request, *sign, "-days", days, "-out", signed)
-    assert not hears_something(site, "--cafile", ca, "--cert", signed, "--key", key)
+    odd = signed_by_the_site(site, tmp_path, name, days)
+    ca = site.inventory / "pki/ca.crt"
+    heard = hears_something(
+        site, "--cafile", ca, "--cert", odd.with_suffix(".crt"), "--key", odd.with_suffix(".key")
+    )
+    assert heard is let_in
 
 
 def test_85_a_payload_of_another_node_is_kept_aside(site: SiteOfContainers, thief: Path) -> None:
