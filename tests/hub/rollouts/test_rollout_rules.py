@@ -509,6 +509,13 @@ def test_rings_by_count_share_zone_and_name() -> None:
     assert {name[-1] for name in plan_rings(("3", "rest"), views(9, 3))[0]} == {"0", "1", "2"}
 
 
+def test_nodes_that_are_alone_in_their_zone_go_last() -> None:
+    alone = [NodeView(name, f"of-{name}", True, True, T0) for name in ("a-1", "b-1")]
+    rings = plan_rings(("1", "50%", "rest"), [*alone, *views(4, 2)])
+    assert rings == (("n-00",), ("n-02", "n-01", "n-03"), ("a-1", "b-1"))
+    assert plan_rings(("1", "rest"), alone) == (("a-1",), ("b-1",))
+
+
 @pytest.mark.parametrize(
     "specs", [("1",), ("200%",), ("zone:z9", "rest"), ("zone:z1", "zone:z1", "rest"), ("",)]
 )
