@@ -55,8 +55,16 @@ function exchange(page) {
 
 /** Whether two parts say the same; the proof in a form that it is ours is new each time, and no difference. */
 function same(shown, fresh) {
-  const plain = (part) => part.outerHTML.replaceAll(/ open=""| value="[^"]*"/g, "");
-  return plain(shown) === plain(fresh);
+  return plain(shown).isEqualNode(plain(fresh));
+}
+
+function plain(part) {
+  const copy = part.cloneNode(true);
+  for (const field of copy.querySelectorAll("[open], [value]")) {
+    field.removeAttribute("open");
+    field.removeAttribute("value");
+  }
+  return copy;
 }
 
 showLocalTimes(document);
