@@ -146,10 +146,13 @@ class _Body:
             self._line.settimeout(STALLED_SECONDS)
         self._file.seek(self._part.start)
         left = self._part.stop - self._part.start
-        while left and (chunk := self._file.read(min(CHUNK_BYTES, left))):
-            left -= len(chunk)
-            self._pacing.wait(len(chunk))
-            yield chunk
+        try:
+            while left and (chunk := self._file.read(min(CHUNK_BYTES, left))):
+                left -= len(chunk)
+                self._pacing.wait(len(chunk))
+                yield chunk
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Called once the answer was sent, or nobody takes it any more."""
