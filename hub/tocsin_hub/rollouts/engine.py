@@ -303,6 +303,16 @@ class Rollouts:
 
     # -- what people do -------------------------------------------------------------------------------
 
+    def trusted(self) -> Trust:
+        """The repository and the hub's keys.
+
+        Raises:
+            UpdatesOffError: nothing goes over the air here.
+        """
+        if self.trust is None:
+            raise UpdatesOffError("nothing goes over the air here: set [updates] repository and keys")
+        return self.trust
+
     def bundles(self) -> tuple[Offered, ...]:
         """Every signed release that can be rolled out; none where nothing goes over the air.
 
@@ -334,7 +344,7 @@ class Rollouts:
         return made.id
 
     def _planned(self, draft: Draft, by: str, now_us: int) -> Rollout:
-        trust = self._trusted()
+        trust = self.trusted()
         with suppress(TocsinError):  # it is told by the thread; what is signed can be planned all the same
             trust.renew(now_us)
         origin = Origin(str(ULID()), by, now_us, self._around.two_persons)
@@ -358,7 +368,7 @@ class Rollouts:
             UpdatesOffError: nothing goes over the air here.
             UnavailableError: the database did not take it.
         """
-        self._trusted()
+        self.trusted()
         changed = ChangedMeanwhileError(f"rollout {rollout_id} is being changed by others; try again")
         for _ in range(_TRIES):
             after = self._acted(rollout_id, action, by, now_us)
@@ -475,11 +485,6 @@ class Rollouts:
     def _show(self, rollout: Rollout) -> None:
         with suppress(UnavailableError):  # whoever looks asks again
             self._around.show(self.shown(rollout))
-
-    def _trusted(self) -> Trust:
-        if self.trust is None:
-            raise UpdatesOffError("nothing goes over the air here: set [updates] repository and keys")
-        return self.trust
 
 
 def _of_the_same_nodes(rollout: Rollout, found: Sequence[Rollout] | Any) -> tuple[Rollout, ...]:

@@ -162,9 +162,8 @@ def _circumstances(shelf: tuple[Offered, ...]) -> Circumstances:
 def _shelf() -> tuple[tuple[Offered, ...], str]:
     """What is signed, and why nothing can be rolled out; empty if it can."""
     rollouts = services().rollouts
-    if rollouts.trust is None:
-        return (), "nothing goes over the air here: set [updates] repository and keys"
     try:
+        rollouts.trusted()
         return rollouts.bundles(), ""
     except (BadInputError, SettingsError) as error:
         return (), str(error)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tuf.api.metadata import Metadata, Targets
 
-from tocsin_hub.rollouts.engine import Rollouts, UpdatesOffError
+from tocsin_hub.rollouts.engine import Rollouts
 from tocsin_shared.errors import BadInputError, BundleError
 from tocsin_shared.manifest import read_manifest, read_variant
 from tocsin_shared.trust.bundles import (
@@ -50,9 +50,7 @@ def accept(
         BadInputError: signature, papers, clips or gate fail; nothing was kept.
         SettingsError, UnavailableError: the repository cannot be read or written.
     """
-    trust = rollouts.trust
-    if trust is None:
-        raise UpdatesOffError("nothing goes over the air here: set [updates] repository and keys")
+    trust = rollouts.trusted()
     content, sent = metadata.encode(), [_decoded(one) for one in archives]
     new = _new(trust.repository, read_models(trust.repository, content), sent)
     try:

@@ -80,6 +80,18 @@ def filter_signed(air: Air) -> list[str]:
     return [node for node, payload in air.desired.items() if payload]
 
 
+def test_nodes_are_told_ten_in_a_look(air: Air) -> None:
+    """A hundred that ask for a bundle in one second would hold up alarms."""
+    air.bundle()
+    begun(air, nodes={f"node-{n:02}": f"zone-{n % 12}" for n in range(24)}, rings=("12", "rest"))
+    air.look()
+    assert len(filter_signed(air)) == 10
+    told = dict(air.desired)
+    air.look()
+    assert len(filter_signed(air)) == 12
+    assert {node: air.desired[node] for node in told} == told
+
+
 def test_it_takes_two_persons_and_a_refusal_is_written_down(air: Air) -> None:
     air.bundle()
     air.node("press-1", "hall-1")
