@@ -1,7 +1,7 @@
 """What the shipped model is made from: labels, which recordings teach what, and which are kept apart.
 
 A corpus is a folder with a ``manifest.csv``; see :mod:`tocsin_models.corpus`. The names of its labels
-and sources below are those of the corpus that trained ``sentry 0.2.0``. Recordings that are named here
+and sources below are those of the corpus that trained ``sentry 1.0.0``. Recordings that are named here
 by their last ten digits were left out, or counted as something else, after listening with YAMNet, because
 what they are called is not what is heard in them.
 """

@@ -52,7 +52,7 @@ SELECT printf('0%025d', n),
     WHEN dice < 50000 THEN 'dog_bark'
     WHEN dice < 300000 THEN 'machine_alarm_beep' WHEN dice < 900000 THEN 'engine' ELSE 'knock' END,
   0.9, '[{"label":"engine","score":0.9},{"label":"knock","score":0.2}]', -31.5, -52.0,
-  :start + n * :step, :start + n * :step + 2000000, n, 'b1', n, 'ntp', 'sentry-0.2.0+float16', 'offset',
+  :start + n * :step, :start + n * :step + 2000000, n, 'b1', n, 'ntp', 'sentry-1.0.0+float16', 'offset',
   'none', 0, :start + n * :step, :start + n * :step + 100000, :start + n * :step + 110000, n % 5000 = 0, n
 FROM numbers
 """

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tests.node.update.world import real_bundle
+from tests.node.update.world import real_bundle, without_numbers
 from tocsin_shared.trust.bundles import MANIFEST
 
 Files = dict[str, bytes]
@@ -46,13 +46,7 @@ def permuted(variant: str, release: str) -> Files:
 
 def no_numbers(variant: str, release: str) -> Files:
     """NaN among its weights."""
-
-    def spoil(content: bytes) -> bytes:
-        spoilt, middle = bytearray(content), len(content) // 2
-        spoilt[middle : middle + 400_000] = b"\x00\x7e" * 200_000  # NaN as float16
-        return bytes(spoilt)
-
-    return _with_model(good(variant, release), spoil)
+    return _with_model(good(variant, release), without_numbers)
 
 
 def repeated(content: bytes, times: int) -> bytes:

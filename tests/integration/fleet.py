@@ -212,7 +212,7 @@ class Fleet:
     def publish(self, files: Files, release: str, variant: str) -> str:
         """Sign ``files`` with the engineer's key as they are; the path of the archive on the hub's disk."""
         repository = Repository(self.folder / "updates")
-        notes = Notes(name="sentry", release=release, variant=variant, floor="0.2.0")
+        notes = Notes(name="sentry", release=release, variant=variant, floor="1.0.0")
         signer = load_signer(self.folder / "usb" / "models.key", PASSPHRASE.encode())
         path = add_bundle(repository, pack(files), notes, [signer], datetime.now(UTC))
         sha256 = repository.role("models").signed.targets[path].hashes["sha256"]

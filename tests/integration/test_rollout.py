@@ -9,7 +9,7 @@ from tests.integration.bad_bundles import good, mute, no_numbers, permuted, slow
 from tests.integration.fleet import Fleet, nodes, released, told
 
 pytestmark = [pytest.mark.slow, pytest.mark.broker]
-GOOD, VARIANT = "0.3.0", "float16"
+GOOD, VARIANT, BAD_VARIANT = "1.1.0", "int8", "float16"
 CANARY = "alpha-1"
 AT_WORK = {"accepted", "downloading", "verifying", "self_testing", "shadowing", "activating", "soaking"}
 
@@ -23,7 +23,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 def test_a_model_goes_ring_by_ring_to_every_room_although_the_hub_is_killed(fleet: Fleet) -> None:
     """Canary, 2, 3; two kills of the hub at transitions; no window of sound is missed."""
     bundle = str(released(fleet.folder, GOOD))
-    key = ("--key", "@usb/models.key", "--floor", "0.2.0")
+    key = ("--key", "@usb/models.key", "--floor", "1.0.0")
     fleet.run("models", "publish", bundle, *key, "--repository", "@updates")
     rollout = fleet.begun(GOOD, "--variant", VARIANT, "--variant", "float32", "--shadow", "1")
     fleet.until(rollout, lambda one: nodes(one)[CANARY]["state"] in AT_WORK, "the canary to begin")
@@ -41,11 +41,11 @@ def test_a_model_goes_ring_by_ring_to_every_room_although_the_hub_is_killed(flee
 
 
 BAD = {
-    "three times too slow": ("0.4.1", slow, "E_BUDGET", "budget", "ms are allowed"),
-    "never alarms": ("0.4.2", mute, "E_SHADOW", "shadow", "it missed smoke_alarm"),
-    "permuted labels": ("0.4.3", permuted, "E_GOLDEN", "golden", "hears"),
-    "answers no numbers": ("0.4.4", no_numbers, "E_LOAD", "load", "no numbers"),
-    "tampered": ("0.4.5", good, "E_DOWNLOAD_TAMPER", "download", ""),
+    "three times too slow": ("1.2.1", slow, "E_BUDGET", "budget", "ms are allowed"),
+    "never alarms": ("1.2.2", mute, "E_SHADOW", "shadow", "it missed smoke_alarm"),
+    "permuted labels": ("1.2.3", permuted, "E_GOLDEN", "golden", "hears"),
+    "answers no numbers": ("1.2.4", no_numbers, "E_LOAD", "load", "no numbers"),
+    "tampered": ("1.2.5", good, "E_DOWNLOAD_TAMPER", "download", ""),
 }
 
 
@@ -53,7 +53,7 @@ BAD = {
 def test_a_bad_model_stops_in_the_canary_and_the_old_one_listens_everywhere(fleet: Fleet, fault: str) -> None:
     """Each at its own step, with a reason for people."""
     release, make, code, step, words = BAD[fault]
-    archive = Path(fleet.publish(make(VARIANT, release), release, VARIANT))
+    archive = Path(fleet.publish(make(BAD_VARIANT, release), release, BAD_VARIANT))
     if fault == "tampered":
         content = archive.read_bytes()
         archive.write_bytes(content[:-600] + bytes([content[-600] ^ 1]) + content[-599:])

@@ -17,6 +17,9 @@ from tests.shared.score_dump import dump
 ROOT = Path(__file__).resolve().parents[2]
 STEP = 1.0 / 256.0
 """One step of a score in 8 bits: shipped files end in float32, and so have no step of their own."""
+APART = {"int8": 0.05}
+"""Variants whose inner layers count in integers: the two runtimes' kernels round halves differently, and one step
+of an inner layer moves a score by as much as 0.02. A node that tries a new bundle allows twice of this."""
 TESTS = (
     "tests/node/test_bundle.py",
     "tests/node/test_listen.py",
@@ -72,8 +75,10 @@ def test_every_variant_gives_the_same_scores_on_both(forerunner: Path) -> None:
     assert isinstance(scores, dict)
     assert old["scores"].keys() == scores.keys()
     for variant in scores:
-        worst = float(np.max(np.abs(np.array(old["scores"][variant]) - np.array(scores[variant]))))
-        assert worst <= STEP, f"{variant}: {worst:.5f}"
+        theirs, ours = np.array(old["scores"][variant]), np.array(scores[variant])
+        worst = float(np.max(np.abs(theirs - ours)))
+        assert worst <= APART.get(variant, STEP), f"{variant}: {worst:.5f}"
+        assert (theirs.argmax(axis=1) == ours.argmax(axis=1)).all(), variant
 
 
 @pytest.mark.slow

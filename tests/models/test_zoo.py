@@ -14,7 +14,7 @@ from tocsin_shared.labels import SEVERITIES, Severity
 from tocsin_shared.manifest import read_manifest, read_variant, shipped_bundle
 from tocsin_shared.synthesis import ambience, mix, sound
 
-SURE = ("smoke_alarm", "vehicle_horn", "glass_breaking", "crying")
+SURE = ("smoke_alarm", "vehicle_horn", "glass_breaking", "scream")
 """Labels of which every made sound must be told; the card says how well the others are heard."""
 
 

@@ -94,7 +94,7 @@ def test_which_bundle_listens_and_how_an_update_fares_is_read() -> None:
         boot="b",
         at=BEAT.at,
         enabled=True,
-        active=SlotState(bundle="sentry-0.2.0+float16", sha256="ab" * 32),
+        active=SlotState(bundle="sentry-1.0.0+float16", sha256="ab" * 32),
         state=UpdateState.SOAKING,
         windows_missed=2,
     )

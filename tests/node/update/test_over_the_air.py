@@ -10,7 +10,7 @@ import pytest
 from tests.node.conftest import BrokerProcess
 from tests.node.fake_hub import NODE, FakeHub, until
 from tests.node.test_agent import NodeProcess, alarm, running
-from tests.node.update.world import Scene, real_bundle
+from tests.node.update.world import SHIPPED, Scene, real_bundle
 from tocsin_node.cli import main
 from tocsin_node.doctor import examine
 from tocsin_node.settings import load
@@ -94,22 +94,22 @@ def test_a_bundle_comes_over_the_air_between_two_alarms_and_a_bad_one_does_not_s
     trusted(scene, broker)
     with node(scene, broker) as process:
         first = newest(hub, lambda one: one.enabled)
-        assert (first.active.bundle, first.state) == ("sentry-0.2.0+float32", UpdateState.IDLE)
-        heard(process, hub, "sentry-0.2.0+float32")
-        sha256 = scene.site.publish(real_bundle("float16"), "0.2.0")
-        hub.say(DESIRED, scene.site.directive(sha256, "0.2.0"), retain=True)
+        assert (first.active.bundle, first.state) == (f"sentry-{SHIPPED}+float32", UpdateState.IDLE)
+        heard(process, hub, f"sentry-{SHIPPED}+float32")
+        sha256 = scene.site.publish(real_bundle("float16"), SHIPPED)
+        hub.say(DESIRED, scene.site.directive(sha256, SHIPPED), retain=True)
         done = newest(hub, lambda one: one.seq == 1 and one.state is UpdateState.SUCCEEDED)
-        assert (done.active.bundle, done.active.sha256) == ("sentry-0.2.0+float16", sha256)
+        assert (done.active.bundle, done.active.sha256) == (f"sentry-{SHIPPED}+float16", sha256)
         assert (done.windows_missed, done.proven) == (0, True)
         seen = [one.state for one in states(hub)]
         assert seen.index(UpdateState.SHADOWING) < seen.index(UpdateState.SOAKING)
-        until(lambda: decode(hub.payloads("birth")[-1], NodeBorn).bundle == "sentry-0.2.0+float16")
-        heard(process, hub, "sentry-0.2.0+float16")
+        until(lambda: decode(hub.payloads("birth")[-1], NodeBorn).bundle == f"sentry-{SHIPPED}+float16")
+        heard(process, hub, f"sentry-{SHIPPED}+float16")
         manifest = msgspec.json.decode(real_bundle("float16")[MANIFEST])
         manifest["labels"] = [*manifest["labels"][1:], manifest["labels"][0]]
-        permuted = real_bundle("float16") | {MANIFEST: msgspec.json.encode(manifest | {"release": "0.3.0"})}
-        bad = scene.site.publish(permuted, "0.3.0")
-        hub.say(DESIRED, scene.site.directive(bad, "0.3.0"), retain=True)
+        permuted = real_bundle("float16") | {MANIFEST: msgspec.json.encode(manifest | {"release": "9.0.0"})}
+        bad = scene.site.publish(permuted, "9.0.0")
+        hub.say(DESIRED, scene.site.directive(bad, "9.0.0"), retain=True)
         refused = newest(hub, lambda one: one.seq == 2 and one.state is UpdateState.FAILED)
         assert refused.error == "E_GOLDEN"
         assert (refused.active.sha256, refused.windows_missed) == (sha256, 0)
@@ -123,10 +123,10 @@ def test_killed_on_trial_it_goes_on_after_the_restart_and_the_doctor_finds_it_we
 ) -> None:
     """From the disk alone: the retained directive is no new one."""
     trusted(scene, broker)
-    sha256 = scene.site.publish(real_bundle("float16"), "0.2.0")
+    sha256 = scene.site.publish(real_bundle("float16"), SHIPPED)
     with node(scene, broker, soak=600.0) as process:
         newest(hub, lambda one: one.enabled)
-        hub.say(DESIRED, scene.site.directive(sha256, "0.2.0"), retain=True)
+        hub.say(DESIRED, scene.site.directive(sha256, SHIPPED), retain=True)
         soaking = newest(hub, lambda one: one.state is UpdateState.SOAKING)
         assert not soaking.proven
         process.signal(signal.SIGKILL)
@@ -146,7 +146,7 @@ def test_without_a_root_a_node_listens_and_says_that_it_takes_nothing(
     with node(scene, broker) as process:
         report = newest(hub, lambda one: not one.enabled)
         assert "trust-root" in report.detail
-        assert report.active.bundle == "sentry-0.2.0+float32"
+        assert report.active.bundle == f"sentry-{SHIPPED}+float32"
         found = {one.part: one for one in examine(load(scene.folder / "node.toml"))}["update"]
         assert not found.well
 

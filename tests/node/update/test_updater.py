@@ -12,7 +12,7 @@ from securesystemslib.signer import CryptoSigner
 
 from tests.node.fake_judge import tone
 from tests.node.update.server import Mischief
-from tests.node.update.world import Node, Scene, ended, fake_bundle, light, real_bundle
+from tests.node.update.world import SHIPPED, Node, Scene, ended, fake_bundle, light, real_bundle
 from tests.shared.trust.site import NOW
 from tocsin_node.pipeline import Vitals
 from tocsin_node.update.slots import ACTIVE, PREVIOUS
@@ -38,21 +38,21 @@ def published(scene: Scene, release: str = "1.0.0", **notes: Any) -> bytes:
 @pytest.mark.slow
 def test_the_shipped_float32_gives_way_to_float16_over_the_air(scene: Scene) -> None:
     """With a real trial, real networks, a real shadow; no window missed; then the same bundle is no work."""
-    sha256 = scene.site.publish(real_bundle("float16"), "0.2.0")
+    sha256 = scene.site.publish(real_bundle("float16"), SHIPPED)
     node = scene.made(fake=False, factory=lambda: Classifier.load(shipped_bundle(), "float32"))
     node.start()
     try:
-        report = node.follow(scene.site.directive(sha256, "0.2.0"))
+        report = node.follow(scene.site.directive(sha256, SHIPPED))
         assert (report.state, report.error, report.detail) == (UpdateState.SUCCEEDED, "", "")
-        assert report.active.bundle == "sentry-0.2.0+float16"
+        assert report.active.bundle == f"sentry-{SHIPPED}+float16"
         assert report.active.sha256 == node.slots.holds(ACTIVE) == sha256
         assert report.windows_missed == 0
         assert report.shadow_windows >= 2
         assert report.shadow_disagreements == 0
-        assert report.floors == {"sentry": "0.2.0"}
+        assert report.floors == {"sentry": SHIPPED}
         assert "network" in report.sandbox
         assert report.proven
-        again = node.follow(scene.site.directive(sha256, "0.2.0"))
+        again = node.follow(scene.site.directive(sha256, SHIPPED))
         assert again.state is UpdateState.ALREADY_INSTALLED
     finally:
         node.stop()

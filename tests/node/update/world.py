@@ -33,10 +33,12 @@ from tocsin_node.update.steps import Fault, RefusedError, Step
 from tocsin_node.update.updater import TASKS, Hooks, Task, Updater
 from tocsin_shared.classifier import Classifier
 from tocsin_shared.events import NodeReported
-from tocsin_shared.manifest import shipped_bundle
+from tocsin_shared.manifest import read_manifest, shipped_bundle
 from tocsin_shared.trust.bundles import MANIFEST, REFERENCE, bundle_files, pack, unpack
 
 BOOT = "test"
+SHIPPED = read_manifest(shipped_bundle()).release
+"""The release that real bundles are of."""
 
 
 @lru_cache
@@ -49,6 +51,16 @@ def _archive(variant: str) -> bytes:
 def real_bundle(variant: str = "float16") -> dict[str, bytes]:
     """The files of the shipped bundle, as they would be published."""
     return unpack(_archive(variant))
+
+
+def without_numbers(content: bytes) -> bytes:
+    """A float16 model whose largest weights are NaN."""
+    # The older runtime, under which most of these tests run as well, comes without the schema.
+    from ai_edge_litert import schema_py_generated as schema  # noqa: PLC0415
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    largest = max((bytes(one.data) for one in model.buffers if one.data is not None), key=len)
+    return content.replace(largest, b"\x00\x7e" * (len(largest) // 2))
 
 
 def fake_bundle(release: str = "1.0.0") -> dict[str, bytes]:
