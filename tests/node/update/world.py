@@ -56,7 +56,7 @@ def real_bundle(variant: str = "float16") -> dict[str, bytes]:
 def without_numbers(content: bytes) -> bytes:
     """A float16 model whose largest weights are NaN."""
     # The older runtime, under which most of these tests run as well, comes without the schema.
-    from ai_edge_litert import schema_py_generated as schema  # noqa: PLC0415
+    from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
     largest = max((bytes(one.data) for one in model.buffers if one.data is not None), key=len)
