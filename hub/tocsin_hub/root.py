@@ -156,7 +156,6 @@ def build(
     )
     app = create_app(services)
     parts.live.attach(app)
-    stopping = threading.Event()
     return Hub(
         services=services,
         app=app,
@@ -169,7 +168,7 @@ def build(
         engine=engine,
         pruner=pruner,
         lock=lock,
-        _stopping=stopping,
+        _stopping=threading.Event(),
     )
 
 
