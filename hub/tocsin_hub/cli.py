@@ -2,11 +2,14 @@
 
 import argparse
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from tocsin_hub import settings
+from tocsin_hub import forgetting, settings
 from tocsin_hub.auth import LINK_MINUTES, make_login_link, secret_key
 from tocsin_hub.link import CLIENT_ID
+from tocsin_hub.people import audit
 from tocsin_hub.people.cli import add_commands
 from tocsin_hub.recorder import Recorder, prepare
 from tocsin_hub.retention.cli import add_store_commands
@@ -17,6 +20,7 @@ from tocsin_hub.times import now_us
 from tocsin_shared.broker import make_client
 from tocsin_shared.errors import UnavailableError
 
+T = TypeVar("T")
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -49,6 +53,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     link.set_defaults(run=_login_link)
 
+    forget = commands.add_parser("forget", help="forget the room of a node that is gone; the hub may run")
+    forget.add_argument("node", metavar="NODE", help="id of the node, such as press-2")
+    forget.add_argument("--config", type=Path, required=True, metavar="FILE", help="the hub's settings")
+    forget.set_defaults(run=_forget)
+
     add_commands(commands)
     add_store_commands(commands)
 
@@ -80,12 +89,37 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _login_link(arguments: argparse.Namespace) -> int:
+    print(_new_link(_opened(arguments), arguments.valid_minutes))
+    return 0
+
+
+def _forget(arguments: argparse.Namespace) -> int:
+    chosen, node = _opened(arguments), arguments.node
+    store = Store(chosen.database)
+    try:
+        if node in forgetting.retired(store):
+            print(f"The room of {node} is forgotten already.")
+            return 0
+        forgetting.check(store.nodes(), node, now_us())
+    finally:
+        store.close()
+
+    def write(recorder: Recorder) -> None:
+        forgetting.retire(recorder, node, now_us())
+        audit.note(recorder, None, "room.forgotten", node, address=audit.COMMAND_LINE)
+
+    _write(chosen, write)
+    print(f"The room of {node} is forgotten: by a hub that runs within a second, by another when it starts.")
+    print("What was heard in it stays in the history. If the node speaks again, its room is back.")
+    return 0
+
+
+def _opened(arguments: argparse.Namespace) -> HubSettings:
     chosen = settings.load(arguments.config)
     if not chosen.database.exists():
         raise UnavailableError(f"there is no database {chosen.database} yet; start the hub first")
     prepare(chosen.database)
-    print(_new_link(chosen, arguments.valid_minutes))
-    return 0
+    return chosen
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -113,11 +147,15 @@ def _greet(chosen: HubSettings) -> None:
 
 
 def _new_link(chosen: HubSettings, minutes: int) -> str:
+    return _write(chosen, lambda recorder: make_login_link(recorder, chosen.web, now_us(), minutes))
+
+
+def _write(chosen: HubSettings, write: Callable[[Recorder], T]) -> T:
     recorder = Recorder(chosen.database)
     with database_errors(chosen.database):
         try:
             recorder.open()
             with recorder.transaction():
-                return make_login_link(recorder, chosen.web, now_us(), minutes)
+                return write(recorder)
         finally:
             recorder.close()

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 
+from tocsin_hub import forgetting
 from tocsin_hub import rooms as rules
 from tocsin_hub.incidents import keeping
 from tocsin_hub.incidents.model import Incident
@@ -136,6 +137,16 @@ class Ingest:
             raise DecodeError(f"node {node} is one more than the {MAX_NODES} that this hub takes")
 
     def _works(self, topic: NodeTopic, payload: bytes, retained: bool, now_us: int) -> list[Work]:
+        if not self._rooms.is_retired(topic.node):
+            return self._said(topic, payload, retained, now_us)
+        if retained or not payload or topic.kind == "conn":
+            return []  # what is kept, and a last will, are the broker's words: the node itself is gone
+        works = self._said(topic, payload, retained, now_us)
+        self._rooms.take_back(topic.node)
+        log.warning("%s was retired, and speaks again: its room is back", topic.node)
+        return [forgetting.returning(topic.node), *works]
+
+    def _said(self, topic: NodeTopic, payload: bytes, retained: bool, now_us: int) -> list[Work]:
         match topic.kind:
             case "ev" if topic.rest:
                 return self._event(topic, payload, now_us)

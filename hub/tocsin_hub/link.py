@@ -6,7 +6,7 @@ connection broke comes again on the next one, because the broker keeps the hub's
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
@@ -110,6 +110,14 @@ class Link:
         """Send at QoS 1. Without a connection nothing is sent: what was not acknowledged is asked again."""
         if self._client is not None and self._connected:
             self._client.publish(topic, payload, qos=1)
+
+    def clear(self, topics: Iterable[str]) -> bool:
+        """Have the broker let go of what it keeps under ``topics``; ``False`` without a connection to it."""
+        if self._client is None or not self._connected:
+            return False
+        for topic in topics:
+            self._client.publish(topic, b"", qos=1, retain=True)
+        return True
 
     def publish_retained(self, topic: str, payload: bytes) -> None:
         """Send at QoS 1, to be kept by the broker, and wait until it has it.

@@ -380,6 +380,15 @@ def m026_node_reports(db: Database) -> None:
     db.execute("CREATE TABLE node_reports (node TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT")
 
 
+@MIGRATIONS()
+def m027_retired_nodes(db: Database) -> None:
+    """Nodes whose rooms were given up; what a broker still keeps of them makes no room."""
+    db.execute(
+        "CREATE TABLE retired_nodes (node TEXT PRIMARY KEY, at_us INTEGER NOT NULL, "
+        "done INTEGER NOT NULL) STRICT"
+    )
+
+
 _EVENT_COLUMNS_THAT_MUST_BE = (
     "node",
     "zone",

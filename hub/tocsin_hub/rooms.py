@@ -144,6 +144,13 @@ def _is_silent(record: NodeRecord, hearing: Hearing, now_us: int) -> bool:
     return now_us - heard_us > silence_limit_us(record)
 
 
+def still_heard(record: NodeRecord, now_us: int) -> bool:
+    """Whether the node was heard a moment ago, by a record that may not be saved with each heartbeat."""
+    if record.state is RoomState.OFFLINE or record.last_seen_us is None:
+        return False
+    return now_us - record.last_seen_us <= silence_limit_us(record) + SAVE_SECONDS * 1e6
+
+
 def same_words(one: NodeRecord, other: NodeRecord) -> bool:
     """Whether two records differ at most in their heartbeat and in when the node was last heard."""
     return replace(one, heartbeat=None, last_seen_us=None) == replace(
@@ -160,8 +167,10 @@ def activity_changed(before: NodeRecord, after: NodeRecord) -> bool:
 class Rooms:
     """The records of all nodes, in memory. Safe to use from several threads."""
 
-    def __init__(self, records: Iterable[NodeRecord], hearing: Hearing) -> None:
-        self._records = {record.node: record for record in records}
+    def __init__(self, records: Iterable[NodeRecord], hearing: Hearing, retired: Iterable[str] = ()) -> None:
+        """Rooms of nodes that are ``retired`` are not rooms any more."""
+        self._retired = set(retired)
+        self._records = {record.node: record for record in records if record.node not in self._retired}
         self._hearing = hearing
         self._lock = threading.Lock()
 
@@ -183,6 +192,21 @@ class Rooms:
         """The record of ``node``, or ``None`` if it was never heard of."""
         with self._lock:
             return self._records.get(node)
+
+    def forget(self, node: str) -> None:
+        """Let go of the room of ``node``, which is retired from now on."""
+        with self._lock:
+            self._retired.add(node)
+            self._records.pop(node, None)
+
+    def is_retired(self, node: str) -> bool:
+        """Whether ``node`` was retired, and has not come back."""
+        return node in self._retired
+
+    def take_back(self, node: str) -> None:
+        """Note that a retired node has spoken."""
+        with self._lock:
+            self._retired.discard(node)
 
     def all(self) -> list[NodeRecord]:
         """Every record, by zone, room and node."""

@@ -17,6 +17,7 @@ from tocsin_hub.alerts.reading import AlertReading
 from tocsin_hub.alerts.timezone import site_time_zone
 from tocsin_hub.app import create_app
 from tocsin_hub.auth import secret_key
+from tocsin_hub.forgetting import Forgetting, retired
 from tocsin_hub.incidents.desk import Desk
 from tocsin_hub.incidents.model import Incident
 from tocsin_hub.incidents.reading import Incidents
@@ -60,6 +61,7 @@ class Hub:
     link: Link
     live: Live
     watch: Watch
+    forgetting: Forgetting
     engine: Engine
     pruner: Pruner
     lock: DatabaseLock
@@ -105,6 +107,7 @@ class Hub:
             while not self._stopping.wait(TICK_SECONDS):
                 self.watch.tick()
                 self.ingest.tick()
+                self.forgetting.tick()
                 self.live.review(self.services)
 
 
@@ -132,7 +135,7 @@ def build(
 
     ingest, watch = _ingest(parts, on_change, rollouts), _watch(parts, on_change)
     pruner = Pruner(settings.store, parts.writer, clock, lambda gone: ingest.count(-gone))
-    lock = DatabaseLock(settings.database)
+    lock, forgetting = DatabaseLock(settings.database), _forgetting(parts)
     services = Services(
         settings=settings,
         store=parts.store,
@@ -148,13 +151,24 @@ def build(
         alerts=parts.alerts,
         engine=engine,
         rollouts=rollouts,
+        forgetting=forgetting,
         pacing=Pacing(max(1, settings.download_threads), settings.updates.bytes_per_second),
     )
     app = create_app(services)
     parts.live.attach(app)
-    stopping = threading.Event()
     return Hub(
-        services, app, ingest, parts.writer, parts.link, parts.live, watch, engine, pruner, lock, stopping
+        services=services,
+        app=app,
+        ingest=ingest,
+        writer=parts.writer,
+        link=parts.link,
+        live=parts.live,
+        watch=watch,
+        forgetting=forgetting,
+        engine=engine,
+        pruner=pruner,
+        lock=lock,
+        _stopping=threading.Event(),
     )
 
 
@@ -180,7 +194,7 @@ class _Parts:
 def _parts(settings: HubSettings, clock: Callable[[], int]) -> _Parts:
     epoch = str(ULID())
     store = Store(settings.database)
-    rooms = Rooms(store.nodes(), Hearing(connected=False, since_us=clock()))
+    rooms = Rooms(store.nodes(), Hearing(connected=False, since_us=clock()), retired(store))
     writer = Writer(Recorder(settings.database), settings.ingest)
     incidents = Incidents(store)
     desk = Desk(writer, clock, settings.incidents.limits)
@@ -275,6 +289,12 @@ def _watch(parts: _Parts, on_change: Callable[[Incident], None]) -> Watch:
         on_incident=on_change,
         clock=parts.clock,
         limits=parts.settings.incidents.limits,
+    )
+
+
+def _forgetting(parts: _Parts) -> Forgetting:
+    return Forgetting(
+        store=parts.store, rooms=parts.rooms, writer=parts.writer, broker=parts.link, clock=parts.clock
     )
 
 

@@ -8,6 +8,7 @@ from flask import current_app
 
 from tocsin_hub.alerts.engine import Engine
 from tocsin_hub.alerts.reading import AlertReading
+from tocsin_hub.forgetting import Forgetting
 from tocsin_hub.incidents.desk import Desk
 from tocsin_hub.incidents.reading import Incidents
 from tocsin_hub.people.reading import People
@@ -73,6 +74,8 @@ class Services:
     """Tells people."""
     rollouts: Rollouts
     """Carries models over the air."""
+    forgetting: Forgetting
+    """Forgets rooms that are given up."""
     pacing: Pacing
     """How much of the line they may take."""
 

@@ -225,6 +225,47 @@ def test_a_retired_node_is_cut_off_and_refused(site: SiteOfContainers) -> None:
     assert_nothing_is_lost(site)
 
 
+def _rooms(site: SiteOfContainers) -> set[str]:
+    return {room["node"] for room in site.api("/api/v1/rooms")["rooms"]}
+
+
+def test_87_a_retired_room_is_forgotten_and_no_ghost_brings_it_back(site: SiteOfContainers) -> None:
+    """Neither a start of broker and hub, nor what somebody had the broker keep under the node's name."""
+    wait_until(lambda: _rooms(site) == {"press-1"}, 10.0, "the retired room to be forgotten")
+    # A client with the hub's certificate has its client id, too: there can be only one.
+    site.hub.run("systemctl", "stop", "tocsin-hub")
+    kept = _as_hub(site, "mosquitto_sub", *_KEPT)
+    assert "/n/press-1/conn" in kept
+    assert "/n/paint-1/" not in kept
+    ghost = '{"schema": 1, "state": "online", "boot": "ghost", "session": 1}'
+    _as_hub(site, "mosquitto_pub", "-t", "tocsin/v1/n/paint-1/conn", "-m", ghost, "-r", "-q", "1")
+    site.hub.run("systemctl", "restart", "mosquitto")
+    assert "/n/paint-1/conn" in _as_hub(site, "mosquitto_sub", *_KEPT)
+    site.hub.run("systemctl", "start", "tocsin-hub")
+    wait_until(lambda: _listening(site) == {"press-1"}, 60.0, "the other room to be heard")
+    assert _rooms(site) == {"press-1"}
+    again = site.play("node_retire.yml", "-e", "node=paint-1")
+    assert again.status == 0, again.text
+
+
+_KEPT = ("-t", "tocsin/v1/n/#", "--retained-only", "-v", "-W", "3")
+
+
+def _as_hub(site: SiteOfContainers, program: str, *arguments: str) -> str:
+    """What ``program`` prints as a client with the hub's certificate; a look that ends by time is well."""
+    pki = site.hub.root / "etc/tocsin/pki"
+    done = subprocess.run(
+        [
+            program, "-h", "127.0.0.1", "-p", str(site.broker_port), "-i", "hub",
+            "--cafile", str(pki / "ca.crt"), "--cert", str(pki / "hub.crt"), "--key", str(pki / "hub.key"),
+            *arguments,
+        ],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode in {0, 27}, done.stderr
+    return done.stdout
+
+
 def test_a_room_is_added(site: SiteOfContainers) -> None:
     played = site.play("node_add.yml", "-e", "node=paint-1", timeout=600)
     assert played.status == 0, played.text

@@ -110,3 +110,9 @@ class RoomList(msgspec.Struct, forbid_unknown_fields=True):
 
     at: Moment
     rooms: list[Room]
+
+
+class Forgotten(msgspec.Struct, forbid_unknown_fields=True):
+    """The node whose room is forgotten."""
+
+    node: str

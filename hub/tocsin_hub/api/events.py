@@ -8,8 +8,11 @@ from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 from msgspec import Meta
 
-from tocsin_hub.api.answers import Cursor, Events, RoomList
-from tocsin_hub.api.parts import asked, described, who
+from tocsin_hub.api.answers import Cursor, Events, Forgotten, RoomList
+from tocsin_hub.api.parts import asked, described, needs, problem, who
+from tocsin_hub.forgetting import NoRoomError, StillHeardError
+from tocsin_hub.people import audit
+from tocsin_hub.people.model import Role
 from tocsin_hub.services import services
 from tocsin_hub.store import MAX_PAGE, HistoryFilter, StoredEvent
 from tocsin_hub.times import iso
@@ -56,6 +59,27 @@ def list_rooms() -> ResponseReturnValue:
     return jsonify(
         at=iso(hub.clock()), rooms=[room_json(one) for one in hub.rooms.all() if who().sees(one.zone)]
     )
+
+
+@events.delete("/rooms/<node>")
+@needs(Role.ADMIN)
+@described("rooms", answer=Forgotten, errors=(409,))
+def forget_room(node: str) -> ResponseReturnValue:
+    """Forget the room of a node that is gone; what was heard in it stays in the history.
+
+    If the node speaks again, its room is back.
+    """
+    hub = services()
+    record = hub.rooms.get(node)
+    if record is None or not who().sees(record.zone):
+        return problem(404, "not_found", "There is no room of this node.")
+    try:
+        hub.forgetting.give_up(node, audit.noting("room.forgotten", node))
+    except NoRoomError as error:  # somebody else was faster
+        return problem(404, "not_found", str(error))
+    except StillHeardError as error:
+        return problem(409, "still_heard", str(error))
+    return jsonify(node=node)
 
 
 @events.get("/events")

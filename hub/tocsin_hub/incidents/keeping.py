@@ -348,6 +348,14 @@ def fold_troubles(
     return tuple(changed)
 
 
+def end_troubles(recorder: Recorder, node: str, zone: str, now_us: int) -> tuple[Incident, ...]:
+    """Note that every trouble of a node is over, because the node is no more."""
+    changed: list[Incident] = []
+    for kind in sorted(_open_kinds(recorder, node)):
+        changed += close_trouble(recorder, kind, zone, now_us, node=node)
+    return tuple(changed)
+
+
 def fold_silence(
     recorder: Recorder, records: Collection[NodeRecord], now_us: int, limits: Limits = _DEFAULT
 ) -> tuple[Incident, ...]:

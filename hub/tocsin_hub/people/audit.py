@@ -14,6 +14,8 @@ from tocsin_hub.times import now_us
 from tocsin_hub.writer import CALL_SECONDS, Outcome, Work
 
 KEPT_LINES = 200_000
+COMMAND_LINE = "cli"
+"""Where somebody was who did it at the command line."""
 _MOST = 500
 """Characters of a detail."""
 

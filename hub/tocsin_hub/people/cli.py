@@ -21,7 +21,6 @@ from tocsin_hub.times import iso, now_us
 from tocsin_shared.errors import BadInputError, UnavailableError
 
 T = TypeVar("T")
-_HERE = "cli"
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -82,7 +81,7 @@ def _add(arguments: argparse.Namespace) -> int:
 
     def write(recorder: Recorder) -> Person:
         person = keeping.add(recorder, made, entry, now_us())
-        audit.note(recorder, None, "person.added", person.id, person.name, address=_HERE)
+        audit.note(recorder, None, "person.added", person.id, person.name, address=audit.COMMAND_LINE)
         return person
 
     print(_write(chosen, write).id)
@@ -100,7 +99,7 @@ def _invite(arguments: argparse.Namespace) -> int:
     at_us = now_us()
 
     def write(recorder: Recorder) -> str:
-        audit.note(recorder, None, "person.invited", made.name, made.role, address=_HERE)
+        audit.note(recorder, None, "person.invited", made.name, made.role, address=audit.COMMAND_LINE)
         return invitations.invite(recorder, made, None, at_us, at_us + chosen.access.invite_days * DAY_US)
 
     print(invitations.address_of(_write(chosen, write), chosen.web))
@@ -118,7 +117,7 @@ def _disable(arguments: argparse.Namespace) -> int:
 
     def write(recorder: Recorder) -> None:
         keeping.disable(recorder, person.id)
-        audit.note(recorder, None, "person.disabled", person.id, person.name, address=_HERE)
+        audit.note(recorder, None, "person.disabled", person.id, person.name, address=audit.COMMAND_LINE)
 
     _write(chosen, write)
     return 0
@@ -142,7 +141,7 @@ def _add_token(arguments: argparse.Namespace) -> int:
     at_us, days = now_us(), max(0, arguments.days)
 
     def write(recorder: Recorder) -> str:
-        audit.note(recorder, None, "token.made", name, rules.as_words(wanted), address=_HERE)
+        audit.note(recorder, None, "token.made", name, rules.as_words(wanted), address=audit.COMMAND_LINE)
         ends_us = at_us + days * DAY_US if days else None
         scopes = [Scope(one) for one in wanted]
         return tokens.add(recorder, name, person.id, scopes, now_us=at_us, expires_us=ends_us)
@@ -153,7 +152,7 @@ def _add_token(arguments: argparse.Namespace) -> int:
 
 def _revoke_token(arguments: argparse.Namespace) -> int:
     def write(recorder: Recorder) -> bool:
-        audit.note(recorder, None, "token.revoked", arguments.token, address=_HERE)
+        audit.note(recorder, None, "token.revoked", arguments.token, address=audit.COMMAND_LINE)
         return tokens.revoke(recorder, arguments.token, now_us())
 
     if not _write(_opened(arguments), write):

@@ -6,6 +6,7 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
+from tocsin_hub.forgetting import StillHeardError
 from tocsin_hub.people import access, audit
 from tocsin_hub.people.access import page_for, viewer
 from tocsin_hub.people.guard import takes_body
@@ -13,7 +14,7 @@ from tocsin_hub.people.model import Role
 from tocsin_hub.plan import keeping
 from tocsin_hub.plan.image import MOST_BYTES, read_image
 from tocsin_hub.plan.model import MOST_CORNERS, WIDTH, FloorPlan, Picture, RoomShape, read_shape
-from tocsin_hub.rooms import NodeRecord
+from tocsin_hub.rooms import NodeRecord, still_heard
 from tocsin_hub.services import services
 from tocsin_shared.errors import BadInputError
 
@@ -76,6 +77,41 @@ def draw() -> ResponseReturnValue:
     hub.writer.call(lambda recorder: keeping.save_rooms(recorder, tuple(shapes)))
     audit.record("plan.drawn", "rooms", str(len(shapes)))
     return redirect(url_for("plan.edit", saved=1))
+
+
+@plan.get("/plan/rooms/<node>/forget")
+@page_for(Role.ADMIN)
+def ask_to_forget(node: str) -> ResponseReturnValue:
+    """Ask whether a room is to be forgotten."""
+    return _question(_seen(node))
+
+
+@plan.post("/plan/rooms/<node>/forget")
+@page_for(Role.ADMIN)
+def forget(node: str) -> ResponseReturnValue:
+    """Forget a room whose node is gone."""
+    record, hub = _seen(node), services()
+    try:
+        hub.forgetting.give_up(node, audit.noting("room.forgotten", node))
+    except StillHeardError:
+        return _question(record, refused=True), 409
+    return redirect(url_for("plan.edit", forgotten=record.room))
+
+
+def _seen(node: str) -> NodeRecord:
+    """The room of ``node``.
+
+    Raises:
+        NotFound: there is none that the person who asks may see.
+    """
+    record = services().rooms.get(node)
+    if record is None or not viewer().sees(record.zone):
+        raise NotFound
+    return record
+
+
+def _question(record: NodeRecord, *, refused: bool = False) -> str:
+    return render_template("forget.html", record=record, still_heard=refused)
 
 
 @plan.get("/plan/picture/<sha256>")
@@ -147,6 +183,8 @@ def _editor(
         wrong=set(errors or ()),
         picture_error=picture_error,
         saved="saved" in request.args,
+        forgotten=request.args.get("forgotten", "")[:100],
+        gone=[record for record in records if not still_heard(record, services().clock())],
     )
 
 
