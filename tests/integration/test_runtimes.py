@@ -19,7 +19,7 @@ STEP = 1.0 / 256.0
 """One step of a score in 8 bits: shipped files end in float32, and so have no step of their own."""
 APART = {"int8": 0.05}
 """Variants whose inner layers count in integers: the two runtimes' kernels round halves differently, and one
-step of an inner layer moves a score by as much as 0.02. A node that tries a new bundle allows twice of this."""
+step of an inner layer moves a score by as much as 0.02. A node that tries a new bundle allows 0.1."""
 TESTS = (
     "tests/node/test_bundle.py",
     "tests/node/test_listen.py",
