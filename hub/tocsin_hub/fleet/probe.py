@@ -163,10 +163,8 @@ def _unreachable(settings: BrokerSettings, error: Exception) -> str:
             f"{where} shows a certificate that --ca-file {settings.ca_file} does not vouch for: "
             f"{error.verify_message}"
         )
-    if isinstance(error, ssl.SSLError):
-        return (
-            f"{where} does not speak TLS as we do ({error.reason}); without TLS it is mqtt://, not mqtts://"
-        )
+    if isinstance(error, ssl.SSLError) or (settings.ca_file and isinstance(error, ConnectionError)):
+        return f"{where} does not speak TLS as we do ({error}); without TLS it is mqtt://, not mqtts://"
     if isinstance(error, TimeoutError):
         return f"{where} does not answer within {CONNECT_SECONDS:.0f} s; look at --broker and at firewalls"
     return f"{where} cannot be reached: {error}"
