@@ -10,6 +10,9 @@ from tests.chaos.script import Fault, Kind
 LATE_SECONDS = 2.0
 """In calm, a sound is on the hub's disk and acknowledged within this."""
 
+LAST_HEARD_SECONDS = 5.0
+"""A trouble begins when a node was last heard, which is before the fault."""
+
 
 @dataclass(frozen=True)
 class Made:
@@ -194,7 +197,9 @@ def _late(outcome: Outcome) -> list[str]:
 def _unnoticed(outcome: Outcome) -> list[str]:
     found = []
     for fault in outcome.faults:
-        since, until = (outcome.began_us + round(at * 1e6) for at in (fault.at, fault.healed))
+        since, until = (
+            outcome.began_us + round(at * 1e6) for at in (fault.at - LAST_HEARD_SECONDS, fault.healed)
+        )
         kinds = {one.kind for one in outcome.reported if since <= one.opened_us <= until}
         if fault.kind in NOTICED and not kinds & NOTICED[fault.kind]:
             found.append(f"nobody was told: {fault.kind} at {fault.at:.0f} s for {fault.lasts:.0f} s")

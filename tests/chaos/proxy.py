@@ -135,10 +135,9 @@ class Proxy:
     async def _leave(self) -> None:
         self._weather = CALM
         await self._cut()
-        for task in asyncio.all_tasks():
-            if task is not asyncio.current_task():
-                task.cancel()
-        await asyncio.sleep(0)
+        serving = asyncio.all_tasks() - {asyncio.current_task()}
+        if serving:
+            await asyncio.wait(serving, timeout=5.0)
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

@@ -25,10 +25,10 @@ class Kind(StrEnum):
 
 
 LASTS = {
-    Kind.BROKER_KILL: (14.0, 25.0),
+    Kind.BROKER_KILL: (14.0, 20.0),
     Kind.BROKER_STOP: (25.0, 35.0),
-    Kind.HUB_KILL: (5.0, 20.0),
-    Kind.HUB_STOP: (20.0, 30.0),
+    Kind.HUB_KILL: (5.0, 15.0),
+    Kind.HUB_STOP: (25.0, 35.0),
     Kind.NODE_KILL: (14.0, 20.0),
     Kind.NODE_STOP: (20.0, 30.0),
     Kind.PARTITION: (25.0, 40.0),
@@ -40,9 +40,9 @@ LASTS = {
     Kind.CLOCK: (10.0, 20.0),
 }
 """Seconds from and to; long enough for whoever has to notice it."""
-HEALS_SECONDS = 20.0
+HEALS_SECONDS = 15.0
 """So long after a fault everything is as it was: connections are back, and what waited is sent."""
-CALM_SECONDS = 10.0
+CALM_SECONDS = 8.0
 """Between healing and the next fault, for the sounds that must pass at once."""
 
 

@@ -8,7 +8,7 @@ from tests.chaos.campaign import run
 from tests.chaos.invariants import broken, count
 from tests.chaos.script import Kind
 
-SECONDS, SEED = 160.0, 8
+SECONDS, SEED = 145.0, 32
 KINDS = (Kind.HUB_KILL, Kind.BROKER_KILL, Kind.DISK_FULL, Kind.RESETS)
 """Those that are short and go deep; the others are left to the long form."""
 LATE_SECONDS = 10.0
