@@ -15,7 +15,7 @@ DEPLOY := .venv-deploy
 SECRETS := git ls-files | grep -vE 'vendor/|[.](png|tflite|wav)$$|^constraints|^models/zoo/|^docs/study/|/locales/' | xargs \
 	$(BIN)/detect-secrets-hook --disable-plugin HexHighEntropyString --disable-plugin Base64HighEntropyString
 
-.PHONY: demo dev check test test-deploy test-arm audit dist soak screenshots lint format api-docs packages clean
+.PHONY: demo dev check test test-deploy test-arm audit dist chaos soak screenshots lint format api-docs packages clean
 
 demo: $(VENV)/.demo  ## an alarm, from sound to screen; ARGS="--help" shows the choices
 	$(BIN)/tocsin demo $(ARGS)
@@ -53,6 +53,10 @@ dist: $(VENV)/.dev  ## the wheel that the playbooks install, and what is in it (
 	rm -rf dist
 	$(PIP) wheel --no-deps -w dist .
 	$(BIN)/cyclonedx-py requirements constraints.txt --pyproject pyproject.toml -o dist/tocsin.cdx.json
+
+chaos: packages $(VENV)/.dev  ## SECONDS of faults by a script (SEED=…): nothing lost, nothing twice, everybody told
+	tests/install-packages mosquitto faketime
+	$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 soak: packages $(VENV)/.dev  ## SECONDS of a site that runs: nothing lost, nothing leaked, no growth
 	TOCSIN_SOAK_SECONDS=$(SECONDS) $(BIN)/pytest -q -s tests/integration/test_soak.py --timeout 0

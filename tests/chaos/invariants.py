@@ -10,6 +10,8 @@ from tests.chaos.script import Fault, Kind
 LATE_SECONDS = 2.0
 """In calm, a sound is on the hub's disk and acknowledged within this."""
 
+THROUGH_SECONDS = 2.0
+"""A sound that began so long before a fault is through before it."""
 LAST_HEARD_SECONDS = 5.0
 """A trouble begins when a node was last heard, which is before the fault."""
 
@@ -170,7 +172,7 @@ def _calm(outcome: Outcome) -> list[Made]:
 
     def is_calm(one: Made) -> bool:
         at = (one.onset_us - outcome.began_us) / 1e6
-        return any(begin <= at < end - outcome.late_seconds for begin, end in outcome.calm)
+        return any(begin <= at < end - THROUGH_SECONDS for begin, end in outcome.calm)
 
     return [one for one in outcome.made if is_calm(one)]
 

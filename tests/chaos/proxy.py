@@ -114,9 +114,9 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := await reader.read(self._weather.slice_bytes or _CHUNK_BYTES):
                 await self._delay(len(data))
+                self.passed_bytes += len(data)
                 writer.write(data)
                 await writer.drain()
-                self.passed_bytes += len(data)
 
     async def _delay(self, size: int) -> None:
         weather = self._weather
