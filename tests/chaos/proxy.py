@@ -26,6 +26,8 @@ class Weather:
     """Nothing longer than this comes in one piece."""
     stalled: bool = False
     """Connections stand, and nothing passes: nobody is told."""
+    mute: bool = False
+    """What the other side answers does not pass; what it is told does."""
     down: bool = False
     """No connection is let through; those that stood are cut."""
 
@@ -99,8 +101,8 @@ class Proxy:
             return
         self._writers |= {writer, onward}
         ways = [
-            asyncio.ensure_future(self._pump(reader, onward)),
-            asyncio.ensure_future(self._pump(there, writer)),
+            asyncio.ensure_future(self._pump(reader, onward, back=False)),
+            asyncio.ensure_future(self._pump(there, writer, back=True)),
         ]
         await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         for way in ways:
@@ -110,10 +112,12 @@ class Proxy:
             self._writers.discard(side)
             side.close()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, back: bool) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(self._weather.slice_bytes or _CHUNK_BYTES):
                 await self._delay(len(data))
+                while self._weather.stalled or (back and self._weather.mute):
+                    await asyncio.sleep(_LOOK_SECONDS)
                 self.passed_bytes += len(data)
                 writer.write(data)
                 await writer.drain()
@@ -125,8 +129,6 @@ class Proxy:
             seconds += size / weather.bytes_per_second
         if seconds:
             await asyncio.sleep(seconds)
-        while self._weather.stalled:
-            await asyncio.sleep(_LOOK_SECONDS)
 
     async def _cut(self) -> None:
         for writer in list(self._writers):

@@ -96,6 +96,21 @@ def test_on_a_stalled_line_nothing_passes_until_it_is_well_again(line: Proxy) ->
         assert here.recv(10) == b"after"
 
 
+def test_of_a_mute_line_one_direction_passes(line: Proxy) -> None:
+    """The server hears, and its answer does not come."""
+    with connected(line, 0.5) as here:
+        assert said(here, b"before") == b"before"
+        line.weather = Weather(mute=True)
+        passed = line.passed_bytes
+        here.sendall(b"after")
+        with pytest.raises(TimeoutError):
+            here.recv(10)
+        assert line.passed_bytes == passed + len(b"after")
+        line.weather = CALM
+        here.settimeout(10.0)
+        assert here.recv(10) == b"after"
+
+
 def test_a_line_that_is_down_cuts_and_lets_nobody_through(line: Proxy) -> None:
     """And is there again afterwards."""
     with connected(line) as here:
