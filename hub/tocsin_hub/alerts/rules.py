@@ -27,6 +27,10 @@ HELP_REPEAT_SECONDS = 30.0
 PLACE_RETRY_SECONDS = 30.0
 LAST_RESORT_SECONDS = 60.0
 REHEARSED_SECONDS = 900.0
+SHOWN_SECONDS = 10.0
+"""What a phone or page has not said to show so long after it was sent counts as not having got through."""
+_RECEIPTS = frozenset({ChannelName.PUSH, ChannelName.PAGE})
+"""Channels whose other end says that it shows an alert; of the others, being accepted must do."""
 _MOST_ROUNDS = 500
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -274,12 +278,13 @@ class _Case:
 
     @cached_property
     def unreached(self) -> dict[str, int]:
-        """Who was tried in vain by all that was tried, and when the first of it failed."""
-        return {
-            person: min(one.failed_us or one.queued_us for one in tried)
+        """Who was tried and is not known to be reached, and since when, or from when on, that was in vain."""
+        since = {
+            person: _in_vain_us(tried)
             for person, tried in self.deliveries.items()
-            if person is not None and tried and all(_failed(one) for one in tried)
+            if person is not None and tried
         }
+        return {person: us for person, us in since.items() if us is not None}
 
     def in_zone(self, person: Person) -> bool:
         # A trouble of the hub itself has no zone; it is everybody's.
@@ -347,6 +352,19 @@ class _Case:
         return min([at_us, *(max(us, self.began_us) for us in sooner if us is not None)])
 
 
+def _in_vain_us(tried: Sequence[Delivery]) -> int | None:
+    """When it is plain that none of ``tried`` gets through; ``None`` if one did, as far as can be told."""
+    if any(one.shown_us is not None or _taken(one) for one in tried):
+        return None
+    if all(_failed(one) for one in tried):
+        return min(one.failed_us or one.queued_us for one in tried)
+    return min(one.queued_us for one in tried if not _failed(one)) + _us(SHOWN_SECONDS)
+
+
+def _taken(delivery: Delivery) -> bool:
+    return delivery.accepted_us is not None and delivery.channel not in _RECEIPTS
+
+
 def _failed(delivery: Delivery) -> bool:
     return delivery.failed_us is not None and delivery.accepted_us is None and delivery.shown_us is None
 
@@ -401,6 +419,8 @@ def plan(
         come = [step for step in steps if case.began_us + _us(step.after_seconds) <= case.now_us]
         if case.loud and not draft.anybody and (come or not steps):
             _widen(case, draft)
+    if case.loud and any(send.person and send.channel in _RECEIPTS for send in draft.sends.values()):
+        draft.later(case.now_us + _us(SHOWN_SECONDS), case.now_us)  # to see who shows it by then
     _place(case, draft)
     reasons = {person.id: _reason(case, draft, person) for person in people}
     return Plan(case.policy, tuple(draft.sends.values()), min(draft.times, default=None), reasons)
@@ -626,11 +646,11 @@ def _note(tellings: dict[tuple[str | None, ChannelName], Telling], send: Send, s
 
 
 def _with_delivery(known: Told | None, incident: str, send: Send, now_us: int) -> Told:
-    """``known`` after ``send`` was accepted at once, or failed at once where nothing leads to her."""
+    """``known`` after ``send`` was shown at once, or failed at once where nothing leads to her."""
     alert = Alert(f"{send.person}", incident, send.person, send.audience, now_us)
     known = known or Told(alert)
     number = str(len(known.deliveries))
-    made = Delivery(number, alert.id, send.channel, now_us, accepted_us=now_us)
+    made = Delivery(number, alert.id, send.channel, now_us, accepted_us=now_us, shown_us=now_us)
     if not send.reachable:
-        made = replace(made, accepted_us=None, failed_us=now_us)
+        made = replace(made, accepted_us=None, shown_us=None, failed_us=now_us)
     return replace(known, deliveries=(*known.deliveries, made))

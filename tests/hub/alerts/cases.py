@@ -65,7 +65,7 @@ def site(
 
 @dataclass
 class PaperHub:
-    """Plays plans through: what is to be sent is accepted at once, unless ``fails`` says that it fails."""
+    """Plays plans through: what is to be sent is shown at once, but for what ``fails`` or ``hides``."""
 
     people: Sequence[Person]
     policies: Sequence[Policy] = DEFAULTS
@@ -73,6 +73,8 @@ class PaperHub:
     log: list[LogLine] = field(default_factory=lambda: [line(Step.OPENED, 0.0)])
     site: Site = field(default_factory=site)
     fails: Callable[[Send], bool] = lambda _send: False
+    hides: Callable[[Send], bool] = lambda _send: False
+    """What is accepted, and of which no device says that it shows it."""
     now_us: int = START_US
     told: dict[str | None, Told] = field(default_factory=dict)
     sent: list[tuple[float, Send]] = field(default_factory=list)
@@ -101,9 +103,10 @@ class PaperHub:
         alert = Alert(f"a-{send.person}", self.incident.id, send.person, send.audience, self.now_us)
         known = self.told.get(send.person, Told(alert))
         key = f"{send.person}-{len(known.deliveries)}"
-        made = Delivery(key, alert.id, send.channel, self.now_us, accepted_us=self.now_us)
+        shown_us = None if self.hides(send) else self.now_us
+        made = Delivery(key, alert.id, send.channel, self.now_us, self.now_us, shown_us)
         if not send.reachable or self.fails(send):
-            made = replace(made, accepted_us=None, failed_us=self.now_us, error="it failed")
+            made = replace(made, accepted_us=None, shown_us=None, failed_us=self.now_us, error="it failed")
         self.told[send.person] = replace(known, deliveries=(*known.deliveries, made))
 
     def run(self, seconds: float, most: int = 2000) -> "PaperHub":

@@ -174,10 +174,9 @@ def test_what_came_late_wakes_nobody_but_a_call_for_help_does() -> None:
 
 def test_an_alarm_that_is_over_still_climbs_but_spares_who_has_seen_it() -> None:
     """A scream lasts two seconds, and a detector that burns falls silent."""
-    hub = PaperHub([worker("ada", buddy="cyd"), worker("ben"), worker("cyd", shift=(NEVER,))]).run(5)
-    ben = hub.told["ben"]
-    hub.told["ben"] = replace(ben, deliveries=tuple(replace(d, shown_us=hub.now_us) for d in ben.deliveries))
-    hub.clear()
+    hub = PaperHub([worker("ada", buddy="cyd"), worker("ben"), worker("cyd", shift=(NEVER,))])
+    hub.hides = lambda send: send.person == "ada"
+    hub.run(5).clear()
     hub.run(65)
     assert hub.times("ada") == [0.0, 30.0, 60.0]
     assert hub.times("ben") == [0.0]
@@ -327,6 +326,39 @@ def test_what_failed_brings_the_next_channel_the_buddy_and_the_officers_sooner()
     assert hub.times("eve") == [1.0]
     assert hub.times("ben", APPRISE) == [], "who was reached waits for the step's time"
     assert hub.times("fay") == [], "ben was reached, so the site need not be woken"
+
+
+def test_109_what_was_accepted_and_is_not_shown_in_ten_seconds_brings_the_next_channel_sooner() -> None:
+    """A push service says 201 for a phone that lies in a drawer."""
+    steps = (
+        PolicyStep(0.0, Audience.IN_ZONE, (PUSH,), 30.0),
+        PolicyStep(60.0, Audience.IN_ZONE, (APPRISE,)),
+        PolicyStep(60.0, Audience.BUDDIES, (PUSH,)),
+        PolicyStep(90.0, Audience.OFFICERS, (PUSH,)),
+    )
+    everybody = [worker("ada", buddy="cyd"), worker("ben"), worker("cyd", shift=(NEVER,)), officer("eve")]
+    hub = PaperHub(everybody, policies=[replace(DEFAULTS[0], steps=steps)])
+    hub.hides = lambda send: send.person == "ada"
+    hub.run(50)
+    assert hub.times("ada", APPRISE) == [10.0]
+    assert hub.times("cyd") == [10.0]
+    assert hub.times("eve") == [10.0]
+    assert hub.times("ben", APPRISE) == [], "whose phone shows it waits for the step's time"
+
+
+def test_what_is_shown_within_ten_seconds_brings_nobody_sooner() -> None:
+    """The look that was meant for then finds nothing to do."""
+    steps = (PolicyStep(0.0, Audience.IN_ZONE, (PUSH,)), PolicyStep(60.0, Audience.OFFICERS, (PUSH,)))
+    hub = PaperHub([worker("ada"), officer("eve")], policies=[replace(DEFAULTS[0], steps=steps)])
+    hub.hides = lambda _send: True
+    hub.look()
+    told = hub.told["ada"]
+    hub.now_us += 5_000_000
+    hub.told["ada"] = replace(
+        told, deliveries=tuple(replace(one, shown_us=hub.now_us) for one in told.deliveries)
+    )
+    hub.run(70)
+    assert hub.times("eve") == [60.0]
 
 
 def test_when_nobody_was_reached_everybody_is_told_at_once() -> None:
