@@ -498,6 +498,25 @@ def test_the_newest_rows_are_found_quickly_behind_any_number_of_old_ones(outbox:
     assert oldest < 1000
 
 
+@pytest.mark.parametrize("kept_share", [0.0, 0.2, 0.5, 0.8, 0.99])
+def test_94_a_log_whose_tail_a_power_loss_took_keeps_all_before_it(
+    outbox: Outbox, path: Path, tmp_path: Path, kept_share: float
+) -> None:
+    """What was added last may be gone, and then it was acknowledged by nobody; nothing else is."""
+    added = [outbox.add(event).id for _ in range(30)]
+    copy = tmp_path / "copy.sqlite"
+    copy.write_bytes(path.read_bytes())
+    log = Path(f"{path}-wal").read_bytes()
+    Path(f"{copy}-wal").write_bytes(log[: round(len(log) * kept_share)])
+    found = opened(copy)
+    ids = [row.id for row in found.waiting(100)]
+    again = found.add(event)
+    found.close()
+    assert sorted(ids) == sorted(added[: len(ids)]), "no hole in what is left"
+    assert len(ids) >= 30 * kept_share - 3
+    assert again.id not in ids
+
+
 ADDER = """
 import sys
 from pathlib import Path
