@@ -202,6 +202,33 @@ def test_a_picture_that_is_none_is_refused(
     assert not list((tmp_path / "hub").glob("plan/*"))
 
 
+def test_a_room_whose_node_is_gone_is_forgotten_by_keyboard_and_leaves_open_pages(place: Place) -> None:
+    """First a question, with what it means; the page that stood open drops the room by itself."""
+    with place.node(), place.node("paint-1", "hall-1", "도장실") as gone:
+        place.open("/?lang=en")
+        place.wait(lambda: len(place.all("#rooms .room")) == 2, "both rooms")
+        open_page = place.driver.current_window_handle
+        gone.__exit__()
+        place.wait(
+            lambda: "offline" in [one.get_attribute("data-state") for one in place.all(".room")], "gone"
+        )
+        place.driver.switch_to.new_window("tab")
+        for language, size in (("ko", PHONE), ("en", DESKTOP)):
+            show_as(place.driver, size)
+            for path in ("/plan/edit", "/plan/rooms/paint-1/forget"):
+                place.driver.get(f"{place.site.address}{path}?lang={language}")
+                assert not violations(place.driver)
+                assert not place.driver.execute_script(SMALL_TARGETS)
+        place.driver.get(f"{place.site.address}/plan/edit?lang=en")
+        place.one("a[href$='/paint-1/forget']").send_keys(Keys.ENTER)
+        place.wait(lambda: "Forget 도장실?" in place.text("h1"), "the question")
+        place.one("form [type='submit'].primary").send_keys(Keys.ENTER)
+        place.wait(lambda: "도장실 is forgotten." in place.text("main"), "that it is done")
+        place.driver.close()
+        place.driver.switch_to.window(open_page)
+        place.wait(lambda: len(place.all("#rooms .room")) == 1, "the page to drop the room", 20)
+
+
 def test_a_picture_is_kept_and_served_as_what_it_is(place: Place, tmp_path: Path) -> None:
     (tmp_path / "floor.png").write_bytes(png(800, 400))
     place.driver.get(f"{place.site.address}/plan/edit?lang=en")
