@@ -17,7 +17,17 @@ from ulid import ULID
 from tocsin_hub.alerts import keeping, rules
 from tocsin_hub.alerts.keeping import Result
 from tocsin_hub.alerts.limits import RoadLimits
-from tocsin_hub.alerts.model import Alert, Channel, ChannelName, Delivery, Message, Told
+from tocsin_hub.alerts.model import (
+    NO_CHANNEL,
+    NO_ROOM,
+    STARTED_ANEW,
+    Alert,
+    Channel,
+    ChannelName,
+    Delivery,
+    Message,
+    Told,
+)
 from tocsin_hub.alerts.reading import AlertReading, PolicySet
 from tocsin_hub.alerts.roads import Road, is_loud, roads_of
 from tocsin_hub.alerts.rules import Plan, Send, Site
@@ -36,9 +46,6 @@ LOOK_SECONDS = 10.0
 """Everything is looked at anew at least this often: shifts begin, pages are opened, people are added."""
 BUSY_SECONDS = 0.5
 """While messages are under way, overdue ones are looked for this often."""
-NO_CHANNEL = "nothing leads to this person: no phone, no open page, no address"
-STARTED_ANEW = "the hub was started anew before the channel answered"
-NO_ROOM = "too much waited for the channel"
 
 log = logging.getLogger(__name__)
 

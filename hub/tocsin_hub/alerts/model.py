@@ -89,6 +89,12 @@ class Alert:
     answer: str | None = None
 
 
+NO_CHANNEL = "nothing leads to this person: no phone, no open page, no address"
+STARTED_ANEW = "the hub was started anew before the channel answered"
+NO_ROOM = "too much waited for the channel"
+"""Why a delivery failed that no channel took; channels have words of their own."""
+
+
 @dataclass(frozen=True)
 class Delivery:
     """One try to reach somebody by one channel."""

@@ -10,6 +10,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
+from tocsin_hub.alerts.model import NO_CHANNEL, NO_ROOM, STARTED_ANEW
 from tocsin_hub.i18n import Catalogue
 from tocsin_hub.incidents.model import Answer, Incident, LogLine, Remark, Step
 from tocsin_hub.incidents.told import ToldLine, told_of
@@ -24,6 +25,12 @@ from tocsin_shared.events import Certainty, Rhythm
 
 incident_pages = Blueprint("incident", __name__)
 _MOST_EVENTS = 200
+_OWN_ERRORS = {
+    NO_CHANNEL: "told.no_channel",
+    STARTED_ANEW: "told.started_anew",
+    NO_ROOM: "told.no_room",
+}
+"""What the hub says itself of a delivery; a channel's words are shown as they came, in English."""
 _FAMILIES = {
     Step.ANSWERED: "answer",
     Step.ESCALATED: "severity",
@@ -60,6 +67,8 @@ class Message:
     shown: Moment | None
     answer: str
     error: str
+    foreign: bool
+    """Whether the error is a channel's own words, in English."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +137,8 @@ class Words:
             at=self.moment(told.queued_us),
             shown=self.moment(told.shown_us) if told.shown_us else None,
             answer=self.texts.named("answer", told.answer) if told.answer else "",
-            error=told.error,
+            error=self.texts.t(_OWN_ERRORS[told.error]) if told.error in _OWN_ERRORS else told.error,
+            foreign=told.error not in _OWN_ERRORS,
         )
 
     def detection(self, event: StoredEvent) -> Detection:

@@ -12,8 +12,7 @@ from tests.hub.alerts.cases import incident, officer, worker
 from tests.hub.alerts.desk import SECRET, Desk, FakeChannel, save_incident
 from tests.hub.parts import START_US, ulid, wait_until
 from tocsin_hub.alerts import keeping, rules
-from tocsin_hub.alerts.engine import NO_CHANNEL, NO_ROOM, STARTED_ANEW
-from tocsin_hub.alerts.model import ChannelName, Message
+from tocsin_hub.alerts.model import NO_CHANNEL, NO_ROOM, STARTED_ANEW, ChannelName, Message
 from tocsin_hub.alerts.roads import RoadState
 from tocsin_hub.incidents.model import Incident, IncidentSeverity, Step
 from tocsin_hub.people.model import Person
