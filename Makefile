@@ -10,6 +10,8 @@ SECONDS ?= 3600
 PARALLEL ?= -n auto --dist worksteal
 
 DEPLOY := .venv-deploy
+# The release on which make test-deploy builds its site: bookworm or trixie.
+DEBIAN ?= bookworm
 
 # Passwords and keys that were left in a file. High entropy alone is no sign here: hashes of models have it.
 SECRETS := git ls-files | grep -vE 'vendor/|[.](png|tflite|wav)$$|^constraints|^models/zoo/|^docs/study/|/locales/' | xargs \
@@ -38,9 +40,9 @@ test: packages $(VENV)/.dev $(OLD)/.ready  ## everything, with real broker, brow
 	$(SECRETS)
 	$(BIN)/pytest $(PARALLEL)
 
-test-deploy: packages $(VENV)/.dev $(DEPLOY)/.ready  ## a site from nothing on booted containers; needs root
+test-deploy: packages $(VENV)/.dev $(DEPLOY)/.ready  ## a site from nothing on booted containers (DEBIAN=trixie: of 13); needs root
 	tests/install-packages debootstrap systemd-container mosquitto-clients
-	$(BIN)/pytest -m deploy tests/deploy
+	TOCSIN_DEPLOY_DEBIAN=$(DEBIAN) $(BIN)/pytest -m deploy tests/deploy
 
 test-arm: packages $(VENV)/.dev  ## the node under qemu, as on a Raspberry Pi; needs root
 	tests/install-packages debootstrap qemu-user-static

@@ -14,11 +14,12 @@ from pathlib import Path
 CACHE = Path(os.environ.get("TOCSIN_DEPLOY_CACHE", str(Path.home() / ".cache" / "tocsin-deploy")))
 """Where the tree is kept as a tar from one run to the next."""
 _PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,python3-apt,ca-certificates,iproute2,openssl"
-_SUITE = "bookworm"
+SUITE = os.environ.get("TOCSIN_DEPLOY_DEBIAN") or "bookworm"
+"""The release of Debian that the machines run."""
 BOOT_SECONDS = 120.0
 
 
-def tree(suite: str = _SUITE) -> Path:
+def tree(suite: str = SUITE) -> Path:
     """A tar of a fresh Debian; made when there is none, which takes a minute or two."""
     kept = CACHE / f"{suite}.tar"
     if kept.exists():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import re
 import sqlite3
 import ssl
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from tests.deploy.containers import Machine
+from tests.deploy.containers import SUITE, Machine
 from tocsin_hub.demo.broker import free_port
 from tocsin_shared import synthesis
 
@@ -25,6 +26,11 @@ ROOT = Path(__file__).resolve().parents[2]
 ANSIBLE = ROOT / "deploy" / "ansible"
 TOOLS = Path(os.environ.get("TOCSIN_DEPLOY_TOOLS", str(ROOT / ".venv-deploy" / "bin")))
 PASSPHRASE = "only for these containers"  # noqa: S105 - of a CA that lives as long as a test
+_PYTHON = {"bookworm": "3.11", "trixie": "3.13"}
+"""The Python of each release of Debian."""
+_PLATFORMS = ("manylinux2014", *(f"manylinux_2_{minor}" for minor in (17, 26, 27, 28, 31, 34)))
+_SOURCES = ["http-ece"]
+"""What the index has no wheel of; without the index, Debian 13 has no setuptools to build one."""
 _RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
 
 
@@ -201,9 +207,15 @@ def ansible_environment() -> dict[str, str]:
 
 
 def build_wheels(folder: Path) -> None:
-    """The project's wheel, and all that it needs, as a site without internet has them."""
+    """The project's wheel, and all that it needs, as a site without internet has them for its Python."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
-    subprocess.run([*pip, "wheel", "--no-deps", "-w", str(folder), str(ROOT)], check=True)
+    exactly = ["-c", str(ROOT / "constraints.txt")]
+    subprocess.run(
+        [*pip, "wheel", "--no-deps", "-w", str(folder), *exactly, str(ROOT), *_SOURCES], check=True
+    )
     wheel = next(folder.glob("tocsin-*.whl"))
-    constraints = ["-c", str(ROOT / "constraints.txt")]
-    subprocess.run([*pip, "download", "-d", str(folder), *constraints, f"{wheel}[hub,node]"], check=True)
+    platforms = [word for name in _PLATFORMS for word in ("--platform", f"{name}_{platform.machine()}")]
+    wanted = ["--only-binary=:all:", "--python-version", _PYTHON[SUITE], *platforms, f"{wheel}[hub,node]"]
+    subprocess.run(
+        [*pip, "download", "-d", str(folder), "--find-links", str(folder), *exactly, *wanted], check=True
+    )

@@ -5,6 +5,8 @@ delivered to the hub's or the victim's side, never what the attacker is told: MQ
 message a success.
 """
 
+import re
+import resource
 import shutil
 import socket
 import ssl
@@ -12,7 +14,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -82,6 +84,11 @@ class Client:
             self._client.loop_stop()
 
 
+def process_of(site: SiteOfContainers, unit: str) -> str:
+    """Process id of a service on the hub's machine."""
+    return site.hub.run("systemctl", "show", "-p", "MainPID", "--value", unit).stdout.strip()
+
+
 @pytest.fixture(scope="module")
 def thief(site: SiteOfContainers) -> Path:
     """Key and certificate of the node paint-1, without their endings."""
@@ -91,6 +98,20 @@ def thief(site: SiteOfContainers) -> Path:
         shutil.copy(site.paint.root / f"etc/tocsin/pki/node.{end}", folder / f"node.{end}")
     site.paint.run("systemctl", "stop", "tocsin-node")
     return folder / "node"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def slow(site: SiteOfContainers, thief: Path) -> Iterator[tuple[ssl.SSLSocket, str]]:
+    """A connection that has said the first letter of a CONNECT before all else, and the broker's process.
+
+    Open from the beginning, because the broker is patient: nobody waits for it.
+    """
+    context = ssl.create_default_context(cafile=str(site.inventory / "pki/ca.crt"))
+    context.load_cert_chain(thief.with_suffix(".crt"), thief.with_suffix(".key"))
+    line = socket.create_connection(("127.0.0.1", site.broker_port), 20)
+    with context.wrap_socket(line, server_hostname="127.0.0.1") as said:
+        said.sendall(b"\x10")
+        yield said, process_of(site, "mosquitto")
 
 
 @pytest.fixture(scope="module")
@@ -316,14 +337,76 @@ def test_86_what_is_too_large_is_refused_and_the_rest_goes_on(site: SiteOfContai
     wait_until(site.takes_events, 60.0, "a hub that takes events")
 
 
-def test_88_many_connections_and_slow_ones_hold_up_no_alarm(site: SiteOfContainers, thief: Path) -> None:
-    slow = [socket.create_connection(("127.0.0.1", site.broker_port), 10) for _ in range(200)]
+FLOOD = 10_000
+
+
+@contextmanager
+def half_open(port: int, number: int) -> Iterator[list[socket.socket]]:
+    """``number`` connections, one after another, that begin to shake hands and never go on."""
+    files = number + 1_000
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, files), max(hard, files)))
+    opened: list[socket.socket] = []
     try:
+        for _ in range(number):
+            opened.append(socket.create_connection(("127.0.0.1", port), 60))
+            opened[-1].setblocking(False)
+            with suppress(OSError):  # it may be closed already
+                opened[-1].send(b"\x16\x03\x01")
+        yield opened
+    finally:
+        for one in opened:
+            one.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def is_open(one: socket.socket) -> bool:
+    """Whether the broker has not closed the connection."""
+    try:
+        return one.recv(1, socket.MSG_PEEK) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def test_88_many_connections_and_slow_ones_hold_up_no_alarm(site: SiteOfContainers, thief: Path) -> None:
+    configured = (site.hub.root / "etc/mosquitto/tocsin/mosquitto.conf").read_text(encoding="ascii")
+    limit = int(re.findall(r"^max_connections (\d+)$", configured, re.MULTILINE)[0])
+    broker = process_of(site, "mosquitto")
+    with half_open(site.broker_port, FLOOD) as opened:
+        wait_until(lambda: sum(map(is_open, opened)) <= limit, 60.0, "the broker to close what is too much")
+        assert sum(map(is_open, opened)) > limit / 2
         before = len(site.stored())
         wait_until(lambda: len(site.stored()) > before, 90.0, "the next alarm of the press shop")
+    assert process_of(site, "mosquitto") == broker
+    wait_until(lambda: _hears(site, thief), 60.0, "the broker to let in a node again")
+
+
+def _hears(site: SiteOfContainers, identity: Path) -> bool:
+    key, signed = identity.with_suffix(".key"), identity.with_suffix(".crt")
+    return hears_something(site, "--cafile", site.inventory / "pki/ca.crt", "--cert", signed, "--key", key)
+
+
+def test_88_who_never_ends_his_connect_is_let_go(
+    site: SiteOfContainers, slow: tuple[ssl.SSLSocket, str]
+) -> None:
+    line, broker = slow
+    line.settimeout(200)
+    assert line.recv(1) == b""
+    assert process_of(site, "mosquitto") == broker
+
+
+def test_88_who_wants_to_be_silent_for_ever_is_refused(site: SiteOfContainers, thief: Path) -> None:
+    # MQTT 3.1.1 has no way to say that another time counts.
+    for_ever = Client(site, thief, "paint-1", MQTTProtocolVersion.MQTTv311)
+    for_ever.paho.connect("127.0.0.1", site.broker_port, keepalive=0)
+    for_ever.paho.loop_start()
+    try:
+        assert for_ever.lost.wait(20)
+        assert not for_ever.connected.is_set()
     finally:
-        for one in slow:
-            one.close()
+        for_ever.paho.loop_stop()
 
 
 def test_89_a_broken_configuration_never_reaches_the_broker(site: SiteOfContainers) -> None:
