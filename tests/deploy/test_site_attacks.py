@@ -388,6 +388,19 @@ def _hears(site: SiteOfContainers, identity: Path) -> bool:
     return hears_something(site, "--cafile", site.inventory / "pki/ca.crt", "--cert", signed, "--key", key)
 
 
+def test_who_has_just_come_has_time_to_say_who_he_is(site: SiteOfContainers) -> None:
+    """Mosquitto 2.0.21 cuts off one of fifteen when ``max_keepalive`` is what it gives to who is new."""
+    opened = []
+    for _ in range(80):
+        opened.append(socket.create_connection(("127.0.0.1", site.broker_port), 20))
+        opened[-1].setblocking(False)
+        time.sleep(0.1)
+    here = [is_open(one) for one in opened]
+    for one in opened:
+        one.close()
+    assert all(here)
+
+
 def test_88_who_never_ends_his_connect_is_let_go(
     site: SiteOfContainers, slow: tuple[ssl.SSLSocket, str]
 ) -> None:
