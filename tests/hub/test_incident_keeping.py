@@ -22,7 +22,7 @@ from tests.hub.parts import (
 from tests.hub.stories import SECOND, steps
 from tests.shared.messages import sound
 from tocsin_hub.incidents import keeping
-from tocsin_hub.incidents.model import Answer, Drill, Incident, IncidentKind, IncidentSeverity
+from tocsin_hub.incidents.model import Answer, Drill, Incident, IncidentKind, IncidentSeverity, Step
 from tocsin_hub.incidents.reading import IncidentFilter
 from tocsin_hub.recorder import Recorder, prepare
 from tocsin_hub.store import Store
@@ -561,6 +561,21 @@ def test_the_same_trouble_of_two_nodes_is_two_incidents(room: Line) -> None:
     room.send("troubles", troubles(node="dock-2"), node="dock-2")
     room.settle()
     assert {one.origin_node for one in room.incidents.open()} == {"press-1"}
+
+
+def test_a_trouble_that_is_back_stays_until_it_is_over_again(room: Line) -> None:
+    """It joins the one before, whose end is no end of it: nothing clears it while it lasts."""
+    room.send("birth", birth())
+    room.send("hb", heartbeat())
+    room.pass_time(60)
+    room.send("hb", heartbeat())
+    room.pass_time(1)
+    for _ in range(90):
+        room.pass_time(1)
+    ((incident, cleared_us),) = room.store.rows("SELECT id, cleared_us FROM incidents WHERE kind = 'trouble'")
+    steps = [line.step for line in room.incidents.log(incident)]
+    assert cleared_us is None
+    assert steps == [Step.OPENED, Step.CLEARED, Step.REOPENED]
 
 
 def test_a_node_that_is_silent_for_twenty_seconds_is_a_trouble_until_it_speaks(room: Line) -> None:
