@@ -3,12 +3,13 @@
 Nothing here commits but :meth:`Recorder.transaction`. A recorder belongs to the thread that opened it.
 """
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from sqlite_utils import Database
@@ -40,6 +41,23 @@ _INSERT_EVENT = (
     f"VALUES ({', '.join('?' * (len(EVENT_COLUMNS) + 2))})"
 )
 _UPDATE_EVENT = f"UPDATE events SET {' = ?, '.join(EVENT_COLUMNS[1:])} = ? WHERE id = ?"  # noqa: S608
+_PLACE = [EVENT_COLUMNS.index(name) for name in ("zone", "label", "onset_us", "boot", "test")]
+"""Columns with indexes of their own that a later word about a sound hardly ever changes; a column that an
+update names costs the upkeep of its indexes, changed or not."""
+_FIXED = (*_PLACE, EVENT_COLUMNS.index("id"), EVENT_COLUMNS.index("node"))
+_NEWS = [index for index in range(len(EVENT_COLUMNS)) if index not in _FIXED]
+_NEWS_NAMES = " = ?, ".join(EVENT_COLUMNS[index] for index in _NEWS)
+_UPDATE_NEWS = f"UPDATE events SET {_NEWS_NAMES} = ? WHERE id = ?"  # noqa: S608
+_KNOWN_EVENT = (
+    "SELECT node, phase, seq, first_received_us, zone, label, onset_us, boot, test FROM events WHERE id = ?"
+)
+
+
+class Pending(Protocol):
+    """What was gathered in a transaction, to be written before it ends."""
+
+    def write(self, connection: sqlite3.Connection) -> None:
+        """Write all of it."""
 
 
 class Fate(Enum):
@@ -94,6 +112,10 @@ class Recorder:
         self._database: Database | None = None
         self.changes = 0
         """Number of the last change that was given out."""
+        self.pending: Pending | None = None
+        """What this transaction has gathered and not written yet."""
+        self.alone = False
+        """Whether this transaction is of one piece of work, so that its faults can be told apart."""
 
     def open(self) -> None:
         """Connect, in write-ahead mode, each commit forced to the disk."""
@@ -112,23 +134,52 @@ class Recorder:
 
     @property
     def database(self) -> Database:
-        """The open connection."""
+        """The open connection; what is :attr:`pending` is written first, so that whoever asks sees it."""
+        self.settle()
+        return self._opened()
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The open connection, for those whose questions nothing :attr:`pending` can change."""
+        return self._opened().conn
+
+    def _opened(self) -> Database:
         if self._database is None:
             raise RuntimeError("the recorder is not open")
         return self._database
 
+    def settle(self) -> None:
+        """Write what is :attr:`pending`, and forget it; of what cannot be written nothing stays."""
+        pending, self.pending = self.pending, None
+        if pending is None:
+            return
+        if not self.alone:  # whatever fails is rolled back with the whole transaction
+            pending.write(self.connection)
+            return
+        self.connection.execute("SAVEPOINT pending")
+        try:
+            pending.write(self.connection)
+        except BaseException:
+            with suppress(sqlite3.Error):  # a full disk has ended the whole transaction already
+                self.connection.execute("ROLLBACK TO pending")
+            raise
+        self.connection.execute("RELEASE pending")
+
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, *, alone: bool = False) -> Iterator[None]:
         """Everything inside is committed as one, or nothing of it."""
         # IMMEDIATE: a deferred transaction that later wants to write fails at once instead of waiting.
         self.database.execute("BEGIN IMMEDIATE")
         given_out = self.changes
+        self.alone = alone
         try:
             yield
+            self.settle()
             if self.changes != given_out:
                 self._set_counter("change", self.changes)
             self.database.commit()
         except BaseException:
+            self.pending = None
             self.changes = given_out
             self.database.rollback()
             raise
@@ -137,21 +188,23 @@ class Recorder:
         self, message: SoundDetected, received_us: int, now_us: int
     ) -> tuple[Fate, StoredEvent | None]:
         """Store one word about a detection; with the row as it now stands if that changed it."""
-        execute = self.database.conn.execute
-        row = execute(
-            "SELECT node, phase, seq, first_received_us FROM events WHERE id = ?", (message.id,)
-        ).fetchone()
+        execute = self.connection.execute
+        row = execute(_KNOWN_EVENT, (message.id,)).fetchone()
         if row is None:
             event = self._event(message, received_us, received_us, now_us)
             execute(_INSERT_EVENT, (*_values(event), detected_us(message), now_us))
             return Fate.ADDED, event
-        node, phase, seq, first_received_us = row
+        node, phase, seq, first_received_us, *place = row
         if node != message.node:
             return Fate.FOREIGN, None
         if not supersedes(message.phase, message.seq, Phase(phase), seq):
             return Fate.KNOWN, None
         event = self._event(message, first_received_us, received_us, now_us)
-        execute(_UPDATE_EVENT, (*_values(event)[1:], event.id))
+        values = _values(event)
+        if place == [values[index] for index in _PLACE]:
+            execute(_UPDATE_NEWS, (*[values[index] for index in _NEWS], event.id))
+        else:
+            execute(_UPDATE_EVENT, (*values[1:], event.id))
         return Fate.APPLIED, event
 
     def _event(self, message: SoundDetected, first_us: int, received_us: int, now_us: int) -> StoredEvent:

@@ -208,7 +208,7 @@ class Writer:
             attempt += 1
 
     def _commit(self, batch: Sequence[Work]) -> None:
-        with self._recorder.transaction():
+        with self._recorder.transaction(alone=len(batch) == 1):
             outcomes = [work.write(self._recorder) for work in batch]
             begun = time.perf_counter()
         self._last_commit_ms = (time.perf_counter() - begun) * 1e3
