@@ -113,6 +113,8 @@ class Live:
 
         When the queue is full, dashboards are told to fetch.
         """
+        if self._namespace is not None and self._namespace.deserted:
+            return  # whoever connects now is told by ``hello`` to fetch
         try:
             self._queue.put_nowait(item)
         except queue.Full:
@@ -143,8 +145,7 @@ class Live:
 
     def _run(self) -> None:
         while (items := self._gather()) is not None:
-            if self.count(None):  # whoever connects now is told by ``hello`` to fetch
-                self._show_all(items)
+            self._show_all(items)
             if self._overflowed.is_set() and self._queue.empty():
                 self._overflowed.clear()
                 self._emit("hello", self._hello(), None)
@@ -258,6 +259,11 @@ class _LiveNamespace(Namespace):  # type: ignore[misc]
                 if sid in self._here:
                     self._here[sid] = replace(seat, change=change, reviewed_us=now_us)
         return ended
+
+    @property
+    def deserted(self) -> bool:
+        """Whether no page is connected."""
+        return not self._here
 
     def count(self, person: str | None) -> int:
         """How many pages of a person are connected; ``None``: of anybody."""

@@ -4,10 +4,11 @@ Nothing here commits but :meth:`Recorder.transaction`. A recorder belongs to the
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, replace
 from enum import Enum
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,9 +49,14 @@ _FIXED = (*_PLACE, EVENT_COLUMNS.index("id"), EVENT_COLUMNS.index("node"))
 _NEWS = [index for index in range(len(EVENT_COLUMNS)) if index not in _FIXED]
 _NEWS_NAMES = " = ?, ".join(EVENT_COLUMNS[index] for index in _NEWS)
 _UPDATE_NEWS = f"UPDATE events SET {_NEWS_NAMES} = ? WHERE id = ?"  # noqa: S608
-_KNOWN_EVENT = (
-    "SELECT node, phase, seq, first_received_us, zone, label, onset_us, boot, test FROM events WHERE id = ?"
-)
+_KNOWN_COLUMNS = "id, node, phase, seq, first_received_us, zone, label, onset_us, boot, test"
+_KNOWN_EVENTS = f"SELECT {_KNOWN_COLUMNS} FROM events WHERE id IN"  # noqa: S608
+_AT_ONCE = 200
+"""So many events are looked up by one question."""
+_OF_EVENT = attrgetter(*EVENT_COLUMNS)
+_TOP = EVENT_COLUMNS.index("top")
+_WORDS = [EVENT_COLUMNS.index(name) for name in ("clock", "phase", "rhythm", "certainty")]
+_FLAGS = [EVENT_COLUMNS.index(name) for name in ("late", "test")]
 
 
 class Pending(Protocol):
@@ -115,7 +121,8 @@ class Recorder:
         self.pending: Pending | None = None
         """What this transaction has gathered and not written yet."""
         self.alone = False
-        """Whether this transaction is of one piece of work, so that its faults can be told apart."""
+        """Whether the transaction is of one piece of work, so that its faults can be told apart."""
+        self._expected: dict[str, Any] = {}
 
     def open(self) -> None:
         """Connect, in write-ahead mode, each commit forced to the disk."""
@@ -136,6 +143,7 @@ class Recorder:
     def database(self) -> Database:
         """The open connection; what is :attr:`pending` is written first, so that whoever asks sees it."""
         self.settle()
+        self._expected.clear()  # whoever asks may write
         return self._opened()
 
     @property
@@ -166,12 +174,11 @@ class Recorder:
         self.connection.execute("RELEASE pending")
 
     @contextmanager
-    def transaction(self, *, alone: bool = False) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
         """Everything inside is committed as one, or nothing of it."""
         # IMMEDIATE: a deferred transaction that later wants to write fails at once instead of waiting.
         self.database.execute("BEGIN IMMEDIATE")
         given_out = self.changes
-        self.alone = alone
         try:
             yield
             self.settle()
@@ -183,16 +190,33 @@ class Recorder:
             self.changes = given_out
             self.database.rollback()
             raise
+        finally:
+            self._expected.clear()
+
+    @property
+    def expected(self) -> list[str]:
+        """Ids of events that will be recorded in this transaction, as far as that is known."""
+        return list(self._expected)
+
+    def expect(self, events: Sequence[str]) -> None:
+        """Events of these ids will be recorded in this transaction: what is known of them is read at once."""
+        for start in range(0, len(events), _AT_ONCE):
+            ids = events[start : start + _AT_ONCE]
+            self._expected |= dict.fromkeys(ids)
+            marks = ", ".join("?" * len(ids))
+            for key, *row in self.connection.execute(f"{_KNOWN_EVENTS} ({marks})", ids):
+                self._expected[key] = row
 
     def record(
         self, message: SoundDetected, received_us: int, now_us: int
     ) -> tuple[Fate, StoredEvent | None]:
         """Store one word about a detection; with the row as it now stands if that changed it."""
         execute = self.connection.execute
-        row = execute(_KNOWN_EVENT, (message.id,)).fetchone()
+        row = self._known(message.id)
         if row is None:
             event = self._event(message, received_us, received_us, now_us)
             execute(_INSERT_EVENT, (*_values(event), detected_us(message), now_us))
+            self._expected.pop(message.id, None)
             return Fate.ADDED, event
         node, phase, seq, first_received_us, *place = row
         if node != message.node:
@@ -201,11 +225,19 @@ class Recorder:
             return Fate.KNOWN, None
         event = self._event(message, first_received_us, received_us, now_us)
         values = _values(event)
+        self._expected.pop(message.id, None)
         if place == [values[index] for index in _PLACE]:
             execute(_UPDATE_NEWS, (*[values[index] for index in _NEWS], event.id))
         else:
             execute(_UPDATE_EVENT, (*values[1:], event.id))
         return Fate.APPLIED, event
+
+    def _known(self, event: str) -> Any:
+        """What is stored of an event: the columns of :data:`_KNOWN_EVENTS` without its id."""
+        if event in self._expected:
+            return self._expected[event]
+        row = self.connection.execute(f"{_KNOWN_EVENTS} (?)", (event,)).fetchone()
+        return None if row is None else row[1:]
 
     def _event(self, message: SoundDetected, first_us: int, received_us: int, now_us: int) -> StoredEvent:
         self.changes += 1
@@ -332,17 +364,13 @@ class Recorder:
 
 def _values(event: StoredEvent) -> tuple[Any, ...]:
     """The values of ``event`` in the order of its columns, as SQLite takes them."""
-    values = {name: getattr(event, name) for name in EVENT_COLUMNS}
-    values |= {
-        "top": msgspec.json.encode(event.top).decode(),
-        "clock": str(event.clock),
-        "phase": str(event.phase),
-        "rhythm": str(event.rhythm),
-        "certainty": str(event.certainty),
-        "late": int(event.late),
-        "test": int(event.test),
-    }
-    return tuple(values.values())
+    values = list(_OF_EVENT(event))
+    values[_TOP] = msgspec.json.encode(event.top).decode()
+    for index in _WORDS:
+        values[index] = values[index].value
+    for index in _FLAGS:
+        values[index] = int(values[index])
+    return tuple(values)
 
 
 def prepare(path: Path) -> None:

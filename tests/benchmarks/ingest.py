@@ -1,7 +1,8 @@
-"""Prints how many messages a second reach the disk, beside two loops that do less; a measurement and no test.
+"""Prints how many messages a second reach the disk, beside two loops that do less; no test.
 
-``python -m tests.benchmarks.ingest [--messages N] [--rounds R]``: the same messages (half of them a beginning,
-half of them an end of a sound) are published at QoS 1 by Mosquitto's own client, as fast as the broker takes them, to
+``python -m tests.benchmarks.ingest [--messages N] [--rounds R]``: the same messages (half of them
+beginnings, half of them ends of sounds) are published at QoS 1 by Mosquitto's own client, as fast as the
+broker takes them, to
 
 - the whole hub: COMMIT, incidents, alerts, hub ack, PUBACK;
 - a bare loop: paho, msgspec, one SQLite table, a commit for many, PUBACK; no features;
@@ -42,10 +43,19 @@ from tocsin_shared.topics import node_topic
 
 LIMIT = 0.7
 NODES, ZONES, APART = 8, 4, 10
-LABELS = ("machine_alarm_beep", "vehicle_horn", "dog_bark", "engine", "knock", "smoke_alarm", "scream", "siren")
+LABELS = (
+    "machine_alarm_beep",
+    "vehicle_horn",
+    "dog_bark",
+    "engine",
+    "knock",
+    "smoke_alarm",
+    "scream",
+    "siren",
+)
 _TABLE = (
-    "CREATE TABLE events (id TEXT PRIMARY KEY, node TEXT, zone TEXT, label TEXT, score REAL, onset TEXT, offset TEXT, "
-    "boot TEXT, seq INTEGER, phase TEXT) STRICT, WITHOUT ROWID"
+    "CREATE TABLE events (id TEXT PRIMARY KEY, node TEXT, zone TEXT, label TEXT, score REAL, onset TEXT, "
+    "offset TEXT, boot TEXT, seq INTEGER, phase TEXT) STRICT, WITHOUT ROWID"
 )
 _UPSERT = (
     "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
@@ -80,7 +90,7 @@ def _lines(node: str, zone: str, label: str, number: int, count: int) -> Iterato
     begin = datetime.now(UTC)
     waiting: list[SoundDetected] = []
     for seq in range(1, count + 1):
-        if len(waiting) >= APART and seq % 2 == 0 or count - seq < len(waiting):
+        if (len(waiting) >= APART and seq % 2 == 0) or count - seq < len(waiting):
             first = waiting.pop(0)
             fields = {name: getattr(first, name) for name in first.__struct_fields__}
             end = {"phase": Phase.OFFSET, "seq": seq, "offset": first.onset + timedelta(seconds=2)}
@@ -150,7 +160,6 @@ def whole_hub(folder: Path, files: list[tuple[str, Path]], count: int) -> Figure
 
 def _committed(hub: HubProcess, count: int) -> Callable[[], bool]:
     path = hub.folder / "state" / "hub.sqlite"
-    last = f"SELECT count(*) FROM events WHERE phase = 'offset' AND seq > {count // NODES - APART}"  # noqa: S608
 
     def arrived() -> bool:
         with closing(sqlite3.connect(path, timeout=30)) as one:
@@ -160,7 +169,6 @@ def _committed(hub: HubProcess, count: int) -> Callable[[], bool]:
             [(ended,)] = one.execute("SELECT count(*) FROM events WHERE offset_us IS NULL").fetchall()
             return bool(ended == 0)
 
-    del last
     return arrived
 
 
@@ -242,9 +250,7 @@ def thrown_away(folder: Path, files: list[tuple[str, Path]], count: int) -> Figu
     with patient_broker(folder) as port:
         child = _sink(port, "tocsin/v1/n/+/ev/+", "-C", str(count))
         time.sleep(0.5)
-        before = 0.0
         took = timed(port, files, lambda: child.poll() is not None)
-        del before
     return Figures(count / took)
 
 
@@ -301,7 +307,8 @@ def main() -> int:
         return 0
     lines, ratio = in_words(measure(arguments.messages, arguments.rounds))
     print("\n".join(lines))
-    print(f"whole hub / bare loop: {ratio:.2f} (limit {LIMIT}); load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    print(f"whole hub / bare loop: {ratio:.2f} (limit {LIMIT}); {load}")
     return 0 if ratio >= LIMIT else 1
 
 

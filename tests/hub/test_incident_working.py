@@ -126,7 +126,9 @@ def play(folder: Path, name: str, steps: Sequence[Step], sizes: Sequence[int], *
     turn = 0
     while waiting:
         size = sizes[turn % len(sizes)]
-        with recorder.transaction(alone=alone):
+        recorder.alone = alone
+        with recorder.transaction():
+            recorder.expect([ulid(step[1]) for _, step in waiting[:size] if step[0] == "event"])
             for number, step in waiting[:size]:
                 do(recorder, step, number)
         waiting, turn = waiting[size:], turn + 1
@@ -217,15 +219,18 @@ def test_a_fault_in_what_is_written_is_found_by_the_one_that_made_it(tmp_path: P
             "BEGIN SELECT RAISE(ABORT, 'no'); END"
         )
     first, second = sound(id=ulid(1)), sound(id=ulid(2), node="press-2", onset=after(1), seq=8)
-    with recorder.transaction(alone=True):
+    recorder.alone = True
+    with recorder.transaction():
         _, event = recorder.record(first, START_US, START_US)
         assert event is not None
         assert keeping.fold_event(recorder, event, START_US)
+    recorder.alone = False
     with pytest.raises(sqlite3.IntegrityError), recorder.transaction():  # noqa: PT012 - what rolls back
         _, event = recorder.record(second, START_US, START_US)
         assert event is not None
         assert keeping.fold_event(recorder, event, START_US)
-    with recorder.transaction(alone=True):
+    recorder.alone = True
+    with recorder.transaction():
         _, event = recorder.record(second, START_US, START_US)
         assert event is not None
         assert keeping.fold_event(recorder, event, START_US)

@@ -31,13 +31,15 @@ INSERT_LINE = f"INSERT INTO incident_log ({LOG_COLUMNS}) VALUES (?, ?, ?, ?, ?, 
 _COLUMNS = (*INCIDENT_COLUMNS.split(", "), "tally")
 _OPEN = f"{SELECT} WHERE kind = 'sound' AND grouping = ? AND zone = ? AND cleared_us IS NULL"
 _DRILLS = f"SELECT {DRILL_COLUMNS} FROM drills WHERE ends_us > ?"  # noqa: S608
-_LINK = "SELECT incident, ended_us FROM incident_events WHERE event = ?"
+_LINKS = "SELECT event, incident, ended_us FROM incident_events WHERE event IN"
 _NEW_LINK = "INSERT OR REPLACE INTO incident_events (incident, ended_us, event) VALUES (?, ?, ?)"
 _SAME_LINK = "UPDATE incident_events SET ended_us = ? WHERE event = ?"
 _QUIET = (
     "UPDATE incidents SET quiet_us = ?2 WHERE id = ?1 AND NOT EXISTS "
     "(SELECT 1 FROM incident_events WHERE incident = ?1 AND ended_us IS NULL)"
 )
+_AT_ONCE = 500
+"""So many links are read by one question."""
 _BEFORE_US = 3_600_000_000
 """Drills are read for events that began so much earlier than the first one that asked."""
 
@@ -93,8 +95,16 @@ class Working:
     def link(self, event: str) -> Link | None:
         """To which incident ``event`` belongs, and since when it has ended."""
         if event not in self._links:
-            self._links[event] = self._execute(_LINK, (event,)).fetchone()
+            self._read_links([event, *self._recorder.expected][:_AT_ONCE])
         return self._links[event]
+
+    def _read_links(self, events: Sequence[str]) -> None:
+        """Read the links of many events that will be asked for by one question."""
+        unread = [event for event in events if event not in self._links]
+        marks = ", ".join("?" * len(unread))
+        self._links |= dict.fromkeys(unread)
+        for event, incident, ended_us in self._execute(f"{_LINKS} ({marks})", unread):
+            self._links[event] = (incident, ended_us)
 
     def relink(self, event: str, incident: str, ended_us: int | None) -> None:
         """Note to which incident ``event`` belongs, and since when it has ended."""
