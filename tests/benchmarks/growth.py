@@ -1,7 +1,7 @@
 """Prints how the cost of a site grows with its nodes; a measurement and no test.
 
-``python -m tests.benchmarks.growth [--nodes 10 100 1000 …] [--seconds S]``: each node sends a heartbeat every 10 s
-and tells of a sound each minute, without a storm; one dashboard watches.
+``python -m tests.benchmarks.growth [--nodes 10 100 1000 …] [--seconds S]``: each node sends a heartbeat every
+10 s and tells of a sound each minute, without a storm; one dashboard watches.
 """
 
 import argparse
@@ -14,6 +14,10 @@ from tocsin_shared import codec
 from tocsin_shared.events import EventRef, EventsCommitted
 from tocsin_shared.topics import node_topic
 
+_HEAD = (
+    "nodes", "messages/s", "hub CPU, of a core", "µs a message", "hub MB", "broker MB", "disk bytes a sound",
+    "ack p99 ms", "screen p99 ms", "lost", "load",
+)  # fmt: skip
 _TCP_BYTES = 66
 """Ethernet, IP and TCP with time stamps, for each segment."""
 _PUBLISH_BYTES = 8
@@ -28,9 +32,7 @@ def main() -> int:
     arguments = parser.parse_args()
     for line in on_the_wire():
         print(line, flush=True)
-    lines = [
-        "| nodes | messages/s | hub CPU, share of a core | µs a message | hub MB | broker MB | disk bytes a sound | ack p99 ms | screen p99 ms | lost | load |"
-    ]
+    lines = [f"| {' | '.join(_HEAD)} |", "|" + "---|" * len(_HEAD)]
     for nodes in arguments.nodes:
         found = storm.measure(storm.Shape(nodes, arguments.seconds, 1, storm=False))
         lines.append(row(nodes, found))
@@ -67,8 +69,9 @@ def on_the_wire() -> list[str]:
         "one phase of a sound": (node_topic(event.node, "ev", event.label), codec.encode(event)),
         "the hub's acknowledgement": (node_topic(event.node, "ack"), codec.encode(ack)),
     }
+    more = _PUBLISH_BYTES + _TCP_BYTES
     return [
-        f"{name}: {len(payload)} bytes, {len(payload) + len(topic) + _PUBLISH_BYTES + _TCP_BYTES} with MQTT and TCP"
+        f"{name}: {len(payload)} bytes, {len(payload) + len(topic) + more} with MQTT and TCP"
         for name, (topic, payload) in sizes.items()
     ]
 
