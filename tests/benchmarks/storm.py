@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from multiprocessing.queues import Queue as ProcessQueue
 from pathlib import Path
@@ -90,7 +90,7 @@ def _run(folder: Path, hub: HubProcess, port: int, shape: Shape) -> Storm:
     used, begun, size = cpu_seconds(hub.worker), time.monotonic(), _size(database)
     subprocess.run(_command(folder, database, port, shape), check=False)
     took, used = time.monotonic() - begun, cpu_seconds(hub.worker) - used
-    of_broker = resident_mb(_broker(port))
+    of_broker = resident_mb(_broker(folder))
     time.sleep(SETTLE_SECONDS)
     ended.set()
     stop.set()
@@ -111,12 +111,13 @@ def _run(folder: Path, hub: HubProcess, port: int, shape: Shape) -> Storm:
     )
 
 
-def _broker(port: int) -> int:
-    """Process id of the broker that listens on ``port``."""
-    for config in Path("/proc").glob("[0-9]*/cmdline"):
-        words = config.read_bytes().split(b"\0")
-        if b"mosquitto" in words[0] and f"listener {port} ".encode() in Path(words[2].decode()).read_bytes():
-            return int(config.parent.name)
+def _broker(folder: Path) -> int:
+    """Process id of the broker whose configuration is in ``folder``."""
+    config = str(folder / "mosquitto.conf").encode()
+    for found in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if config in found.read_bytes().split(b"\0"):
+                return int(found.parent.name)
     raise RuntimeError("the broker is gone")
 
 
