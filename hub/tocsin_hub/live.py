@@ -7,6 +7,7 @@ whenever the channel could not keep up, a dashboard fetches what changed after i
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -32,6 +33,8 @@ NAMESPACE = "/live"
 _QUEUE = 5000
 _AT_ONCE = 200
 """So many things at most are looked up together; a lone one waits for no other."""
+_ROOMS_WAIT_SECONDS = 2.0
+"""Rooms wait at most so long for what sounds."""
 _EVERYWHERE = "everywhere"
 """The Socket.IO room of those who see all zones."""
 _OFFICERS = "officers"
@@ -144,8 +147,17 @@ class Live:
             self._socketio.emit(name, data, namespace=NAMESPACE, to=_OFFICERS)
 
     def _run(self) -> None:
+        rooms: dict[str, NodeRecord] = {}
+        shown_at = time.monotonic()
         while (items := self._gather()) is not None:
-            self._show_all(items)
+            rooms |= {item.node: item for item in items if isinstance(item, NodeRecord)}
+            self._show_all([item for item in items if not isinstance(item, NodeRecord)])
+            # Of every heartbeat a room is shown anew; what sounds is shown before.
+            if self._queue.empty() or time.monotonic() - shown_at > _ROOMS_WAIT_SECONDS:
+                for room in rooms.values():
+                    self._emit("room", room_json(room), room.zone)
+                rooms.clear()
+                shown_at = time.monotonic()
             if self._overflowed.is_set() and self._queue.empty():
                 self._overflowed.clear()
                 self._emit("hello", self._hello(), None)
@@ -164,15 +176,13 @@ class Live:
                 item = self._queue.get_nowait()
         return None if item is None else list(latest.values())
 
-    def _show_all(self, items: Sequence[StoredEvent | NodeRecord | Incident]) -> None:
+    def _show_all(self, items: Sequence[StoredEvent | Incident]) -> None:
         """Emit ``items``; what the database is asked for, it is asked for all of them at once."""
         incidents = [item for item in items if isinstance(item, Incident)]
         told = {json["id"]: json for json in self._incidents_json(incidents)}
         belongs = self._incidents_of([item.id for item in items if isinstance(item, StoredEvent)])
         for item in items:
-            if isinstance(item, NodeRecord):
-                self._emit("room", room_json(item), item.zone)
-            elif isinstance(item, Incident):
+            if isinstance(item, Incident):
                 self._emit("incident", told[item.id], item.zone or None)
             else:
                 shown = event_json(item, self._rooms.get(item.node), belongs.get(item.id))
