@@ -17,7 +17,7 @@ DEBIAN ?= bookworm
 SECRETS := git ls-files | grep -vE 'vendor/|[.](png|tflite|wav)$$|^constraints|^models/zoo/|^docs/study/|/locales/' | xargs \
 	$(BIN)/detect-secrets-hook --disable-plugin HexHighEntropyString --disable-plugin Base64HighEntropyString
 
-.PHONY: demo dev check test test-deploy test-arm audit dist chaos soak screenshots lint format api-docs packages clean
+.PHONY: demo dev check test test-deploy test-arm audit dist bench chaos soak screenshots lint format api-docs packages clean
 
 demo: $(VENV)/.demo  ## an alarm, from sound to screen; ARGS="--help" shows the choices
 	$(BIN)/tocsin demo $(ARGS)
@@ -62,6 +62,10 @@ chaos: packages $(VENV)/.dev  ## SECONDS of faults by a script (SEED=…): nothi
 
 soak: packages $(VENV)/.dev  ## SECONDS of a site that runs: nothing lost, nothing leaked, no growth
 	TOCSIN_SOAK_SECONDS=$(SECONDS) $(BIN)/pytest -q -s tests/integration/test_soak.py --timeout 0
+
+bench: packages $(VENV)/.dev  ## what this machine bears, beside loops that do less; ARGS="--help" shows the choices
+	tests/install-packages mosquitto-clients
+	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 screenshots: packages $(VENV)/.dev  ## pictures of every page from a made site, into docs/screens
 	$(BIN)/python -m tests.integration.screenshots docs/screens

@@ -326,7 +326,7 @@ class Ingest:
                 answer=self._count_stored if fate is Fate.ADDED else None,
             )
 
-        return Work(write, lambda reason: self._aside(topic, payload, reason, received_us))
+        return Work(write, lambda reason: self._aside(topic, payload, reason, received_us), event=message.id)
 
     def _aside(self, topic: str, payload: bytes, reason: str, now_us: int) -> Work:
         item = _quarantined(topic, payload, reason, now_us)
@@ -406,7 +406,7 @@ def _with_receipt(work: Work, receipt: Receipt) -> Work:
         substitute = work.instead(reason) or Work(lambda _: Outcome(), lambda _: None)
         return _with_receipt(substitute, receipt)
 
-    return Work(lambda recorder: replace(work.write(recorder), receipt=receipt), instead)
+    return Work(lambda recorder: replace(work.write(recorder), receipt=receipt), instead, work.event)
 
 
 def _touching(node: str, boots: tuple[str, ...]) -> Work:

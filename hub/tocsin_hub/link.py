@@ -6,10 +6,18 @@ connection broke comes again on the next one, because the broker keeps the hub's
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
+from paho.mqtt.client import (
+    MQTT_ERR_SUCCESS,
+    Client,
+    ConnectFlags,
+    DisconnectFlags,
+    MQTTMessage,
+    MQTTMessageInfo,
+)
 from paho.mqtt.reasoncodes import ReasonCode
 
 from tocsin_hub.threads import end_process, start_thread
@@ -24,6 +32,9 @@ from tocsin_shared.topics import HUB_STATE, node_subscriptions
 CLIENT_ID = "hub"
 RECEIVE_MAXIMUM = 2000
 """Messages that may wait for their PUBACK; with the usual 20, one commit could never hold more than 20."""
+WINDOW = 20
+"""Messages of ours that wait for the broker's PUBACK: what paho and Mosquitto take by default. What paho
+holds back beyond it, it walks through at every PUBACK: thousands of acknowledgements would take seconds."""
 _RECONNECT_SECONDS = (1, 3)
 """Shortest and longest wait between two attempts: an alarm may be waiting at the broker."""
 _STOP_SECONDS = 5.0
@@ -50,6 +61,7 @@ class Link:
         self._hearing: Callable[[bool], None] = lambda _: None
         self._connection = 0
         self._connected = False
+        self._under_way: deque[MQTTMessageInfo] = deque()
         self._failure = ""
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -107,9 +119,22 @@ class Link:
             self._client.ack(receipt.mid, receipt.qos)
 
     def publish(self, topic: str, payload: bytes) -> None:
-        """Send at QoS 1. Without a connection nothing is sent: what was not acknowledged is asked again."""
-        if self._client is not None and self._connected:
-            self._client.publish(topic, payload, qos=1)
+        """Send at QoS 1, or at QoS 0 while :data:`WINDOW` messages are under way.
+
+        Without a connection nothing is sent. Nothing rests on either: a node that does not hear that its
+        event is stored sends it again.
+        """
+        if self._client is None or not self._connected:
+            return
+        under_way = self._under_way
+        while under_way and under_way[0].is_published():
+            under_way.popleft()
+        if len(under_way) >= WINDOW:
+            self._client.publish(topic, payload, qos=0)
+            return
+        sent = self._client.publish(topic, payload, qos=1)
+        if sent.rc == MQTT_ERR_SUCCESS:
+            under_way.append(sent)
 
     def clear(self, topics: Iterable[str]) -> bool:
         """Have the broker let go of what it keeps under ``topics``; ``False`` without a connection to it."""
@@ -146,6 +171,7 @@ class Link:
             return
         self._failure = ""
         self._connection += 1
+        self._under_way = deque()
         self._connected = True
         log.info("connected to the broker %s:%d", self._settings.host, self._settings.port)
         client.subscribe([(topic, 1) for topic in node_subscriptions()])

@@ -7,7 +7,8 @@ whenever the channel could not keep up, a dashboard fetches what changed after i
 import logging
 import queue
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,6 +31,10 @@ from tocsin_shared.errors import UnavailableError
 
 NAMESPACE = "/live"
 _QUEUE = 5000
+_AT_ONCE = 200
+"""So many things at most are looked up together; a lone one waits for no other."""
+_ROOMS_WAIT_SECONDS = 2.0
+"""Rooms wait at most so long for what sounds."""
 _EVERYWHERE = "everywhere"
 """The Socket.IO room of those who see all zones."""
 _OFFICERS = "officers"
@@ -111,6 +116,8 @@ class Live:
 
         When the queue is full, dashboards are told to fetch.
         """
+        if self._namespace is not None and self._namespace.deserted:
+            return  # whoever connects now is told by ``hello`` to fetch
         try:
             self._queue.put_nowait(item)
         except queue.Full:
@@ -140,29 +147,58 @@ class Live:
             self._socketio.emit(name, data, namespace=NAMESPACE, to=_OFFICERS)
 
     def _run(self) -> None:
-        while (item := self._queue.get()) is not None:
-            if isinstance(item, NodeRecord):
-                self._emit("room", room_json(item), item.zone)
-            elif isinstance(item, Incident):
-                self._emit("incident", self._incident_json(item), item.zone or None)
-            else:
-                incident = self._incident_of(item.id)
-                self._emit("event", event_json(item, self._rooms.get(item.node), incident), item.zone)
+        rooms: dict[str, NodeRecord] = {}
+        shown_at = time.monotonic()
+        while (items := self._gather()) is not None:
+            rooms |= {item.node: item for item in items if isinstance(item, NodeRecord)}
+            self._show_all([item for item in items if not isinstance(item, NodeRecord)])
+            # Of every heartbeat a room is shown anew; what sounds is shown before.
+            if self._queue.empty() or time.monotonic() - shown_at > _ROOMS_WAIT_SECONDS:
+                for room in rooms.values():
+                    self._emit("room", room_json(room), room.zone)
+                rooms.clear()
+                shown_at = time.monotonic()
             if self._overflowed.is_set() and self._queue.empty():
                 self._overflowed.clear()
                 self._emit("hello", self._hello(), None)
 
-    def _incident_of(self, event: str) -> str | None:
-        if self._incidents is not None:
-            with suppress(UnavailableError):  # shown for itself, as if no incident told of it
-                return self._incidents.ids_of([event]).get(event)
-        return None
+    def _gather(self) -> list[StoredEvent | NodeRecord | Incident] | None:
+        """What waits, in order, each thing once, as it is now; ``None`` at the end."""
+        latest: dict[tuple[type, str], StoredEvent | NodeRecord | Incident] = {}
+        item = self._queue.get()
+        with suppress(queue.Empty):
+            while item is not None:
+                key = type(item), item.node if isinstance(item, NodeRecord) else item.id
+                latest.pop(key, None)
+                latest[key] = item
+                if len(latest) >= _AT_ONCE:
+                    break
+                item = self._queue.get_nowait()
+        return None if item is None else list(latest.values())
 
-    def _incident_json(self, incident: Incident) -> dict[str, Any]:
-        if self._incidents is not None:
+    def _show_all(self, items: Sequence[StoredEvent | Incident]) -> None:
+        """Emit ``items``; what the database is asked for, it is asked for all of them at once."""
+        incidents = [item for item in items if isinstance(item, Incident)]
+        told = {json["id"]: json for json in self._incidents_json(incidents)}
+        belongs = self._incidents_of([item.id for item in items if isinstance(item, StoredEvent)])
+        for item in items:
+            if isinstance(item, Incident):
+                self._emit("incident", told[item.id], item.zone or None)
+            else:
+                shown = event_json(item, self._rooms.get(item.node), belongs.get(item.id))
+                self._emit("event", shown, item.zone)
+
+    def _incidents_of(self, events: Sequence[str]) -> dict[str, str]:
+        if self._incidents is not None and events:
+            with suppress(UnavailableError):  # shown for themselves, as if no incident told of them
+                return self._incidents.ids_of(events)
+        return {}
+
+    def _incidents_json(self, incidents: Sequence[Incident]) -> list[dict[str, Any]]:
+        if self._incidents is not None and incidents:
             with suppress(UnavailableError):  # shown all the same: it may be about this very database
-                return incidents_json([incident], self._rooms, self._incidents)[0]
-        return incident_json(incident, self._rooms, (), {})
+                return incidents_json(incidents, self._rooms, self._incidents)
+        return [incident_json(incident, self._rooms, (), {}) for incident in incidents]
 
     def _hello(self) -> dict[str, Any]:
         return {"change": self._latest_change(), "epoch": self._epoch}
@@ -233,6 +269,11 @@ class _LiveNamespace(Namespace):  # type: ignore[misc]
                 if sid in self._here:
                     self._here[sid] = replace(seat, change=change, reviewed_us=now_us)
         return ended
+
+    @property
+    def deserted(self) -> bool:
+        """Whether no page is connected."""
+        return not self._here
 
     def count(self, person: str | None) -> int:
         """How many pages of a person are connected; ``None``: of anybody."""

@@ -3,12 +3,14 @@
 Nothing here commits but :meth:`Recorder.transaction`. A recorder belongs to the thread that opened it.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, replace
 from enum import Enum
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from sqlite_utils import Database
@@ -40,6 +42,28 @@ _INSERT_EVENT = (
     f"VALUES ({', '.join('?' * (len(EVENT_COLUMNS) + 2))})"
 )
 _UPDATE_EVENT = f"UPDATE events SET {' = ?, '.join(EVENT_COLUMNS[1:])} = ? WHERE id = ?"  # noqa: S608
+_PLACE = [EVENT_COLUMNS.index(name) for name in ("zone", "label", "onset_us", "boot", "test")]
+"""Columns with indexes of their own that a later word about a sound hardly ever changes; a column that an
+update names costs the upkeep of its indexes, changed or not."""
+_FIXED = (*_PLACE, EVENT_COLUMNS.index("id"), EVENT_COLUMNS.index("node"))
+_NEWS = [index for index in range(len(EVENT_COLUMNS)) if index not in _FIXED]
+_NEWS_NAMES = " = ?, ".join(EVENT_COLUMNS[index] for index in _NEWS)
+_UPDATE_NEWS = f"UPDATE events SET {_NEWS_NAMES} = ? WHERE id = ?"  # noqa: S608
+_KNOWN_COLUMNS = "id, node, phase, seq, first_received_us, zone, label, onset_us, boot, test"
+_KNOWN_EVENTS = f"SELECT {_KNOWN_COLUMNS} FROM events WHERE id IN"  # noqa: S608
+_AT_ONCE = 200
+"""So many events are looked up by one question."""
+_OF_EVENT = attrgetter(*EVENT_COLUMNS)
+_TOP = EVENT_COLUMNS.index("top")
+_WORDS = [EVENT_COLUMNS.index(name) for name in ("clock", "phase", "rhythm", "certainty")]
+_FLAGS = [EVENT_COLUMNS.index(name) for name in ("late", "test")]
+
+
+class Pending(Protocol):
+    """What was gathered in a transaction, to be written before it ends."""
+
+    def write(self, connection: sqlite3.Connection) -> None:
+        """Write all of it."""
 
 
 class Fate(Enum):
@@ -94,6 +118,11 @@ class Recorder:
         self._database: Database | None = None
         self.changes = 0
         """Number of the last change that was given out."""
+        self.pending: Pending | None = None
+        """What this transaction has gathered and not written yet."""
+        self.alone = False
+        """Whether the transaction is of one piece of work, so that its faults can be told apart."""
+        self._expected: dict[str, Any] = {}
 
     def open(self) -> None:
         """Connect, in write-ahead mode, each commit forced to the disk."""
@@ -112,10 +141,37 @@ class Recorder:
 
     @property
     def database(self) -> Database:
-        """The open connection."""
+        """The open connection; what is :attr:`pending` is written first, so that whoever asks sees it."""
+        self.settle()
+        self._expected.clear()  # whoever asks may write
+        return self._opened()
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The open connection, for those whose questions nothing :attr:`pending` can change."""
+        return self._opened().conn
+
+    def _opened(self) -> Database:
         if self._database is None:
             raise RuntimeError("the recorder is not open")
         return self._database
+
+    def settle(self) -> None:
+        """Write what is :attr:`pending`, and forget it; of what cannot be written nothing stays."""
+        pending, self.pending = self.pending, None
+        if pending is None:
+            return
+        if not self.alone:  # whatever fails is rolled back with the whole transaction
+            pending.write(self.connection)
+            return
+        self.connection.execute("SAVEPOINT pending")
+        try:
+            pending.write(self.connection)
+        except BaseException:
+            with suppress(sqlite3.Error):  # a full disk has ended the whole transaction already
+                self.connection.execute("ROLLBACK TO pending")
+            raise
+        self.connection.execute("RELEASE pending")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -125,34 +181,63 @@ class Recorder:
         given_out = self.changes
         try:
             yield
+            self.settle()
             if self.changes != given_out:
                 self._set_counter("change", self.changes)
             self.database.commit()
         except BaseException:
+            self.pending = None
             self.changes = given_out
             self.database.rollback()
             raise
+        finally:
+            self._expected.clear()
+
+    @property
+    def expected(self) -> list[str]:
+        """Ids of events that will be recorded in this transaction, as far as that is known."""
+        return list(self._expected)
+
+    def expect(self, events: Sequence[str]) -> None:
+        """Events of these ids will be recorded in this transaction: what is known of them is read at once."""
+        for start in range(0, len(events), _AT_ONCE):
+            ids = events[start : start + _AT_ONCE]
+            self._expected |= dict.fromkeys(ids)
+            marks = ", ".join("?" * len(ids))
+            for key, *row in self.connection.execute(f"{_KNOWN_EVENTS} ({marks})", ids):
+                self._expected[key] = row
 
     def record(
         self, message: SoundDetected, received_us: int, now_us: int
     ) -> tuple[Fate, StoredEvent | None]:
         """Store one word about a detection; with the row as it now stands if that changed it."""
-        execute = self.database.conn.execute
-        row = execute(
-            "SELECT node, phase, seq, first_received_us FROM events WHERE id = ?", (message.id,)
-        ).fetchone()
+        execute = self.connection.execute
+        row = self._known(message.id)
         if row is None:
             event = self._event(message, received_us, received_us, now_us)
             execute(_INSERT_EVENT, (*_values(event), detected_us(message), now_us))
+            self._expected.pop(message.id, None)
             return Fate.ADDED, event
-        node, phase, seq, first_received_us = row
+        node, phase, seq, first_received_us, *place = row
         if node != message.node:
             return Fate.FOREIGN, None
         if not supersedes(message.phase, message.seq, Phase(phase), seq):
             return Fate.KNOWN, None
         event = self._event(message, first_received_us, received_us, now_us)
-        execute(_UPDATE_EVENT, (*_values(event)[1:], event.id))
+        values = _values(event)
+        self._expected.pop(message.id, None)
+        if place == [values[index] for index in _PLACE]:
+            execute(_UPDATE_NEWS, (*[values[index] for index in _NEWS], event.id))
+        else:
+            execute(_UPDATE_EVENT, (*values[1:], event.id))
         return Fate.APPLIED, event
+
+    def _known(self, event: str) -> Any:
+        """What is stored of an event: the columns of :data:`_KNOWN_EVENTS` without its id."""
+        if event in self._expected:
+            return self._expected[event]
+        row = self.connection.execute(f"{_KNOWN_EVENTS} (?)", (event,)).fetchone()
+        return None if row is None else row[1:]
 
     def _event(self, message: SoundDetected, first_us: int, received_us: int, now_us: int) -> StoredEvent:
         self.changes += 1
@@ -279,17 +364,13 @@ class Recorder:
 
 def _values(event: StoredEvent) -> tuple[Any, ...]:
     """The values of ``event`` in the order of its columns, as SQLite takes them."""
-    values = {name: getattr(event, name) for name in EVENT_COLUMNS}
-    values |= {
-        "top": msgspec.json.encode(event.top).decode(),
-        "clock": str(event.clock),
-        "phase": str(event.phase),
-        "rhythm": str(event.rhythm),
-        "certainty": str(event.certainty),
-        "late": int(event.late),
-        "test": int(event.test),
-    }
-    return tuple(values.values())
+    values = list(_OF_EVENT(event))
+    values[_TOP] = msgspec.json.encode(event.top).decode()
+    for index in _WORDS:
+        values[index] = values[index].value
+    for index in _FLAGS:
+        values[index] = int(values[index])
+    return tuple(values)
 
 
 def prepare(path: Path) -> None:

@@ -68,6 +68,8 @@ class Work:
     write: Callable[[Recorder], Outcome]
     instead: Callable[[str], "Work | None"]
     """What to write when the database refuses ``write`` for the reason given, whatever else it stores."""
+    event: str = ""
+    """Id of the event that ``write`` will record, so that it can be looked up with others."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,9 @@ class Writer:
             attempt += 1
 
     def _commit(self, batch: Sequence[Work]) -> None:
+        self._recorder.alone = len(batch) == 1
         with self._recorder.transaction():
+            self._recorder.expect([work.event for work in batch if work.event])
             outcomes = [work.write(self._recorder) for work in batch]
             begun = time.perf_counter()
         self._last_commit_ms = (time.perf_counter() - begun) * 1e3

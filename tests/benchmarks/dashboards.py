@@ -17,6 +17,7 @@ import time
 from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.queues import Queue as ProcessQueue
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +48,13 @@ class Share:
     events: int
 
 
-def watch(share: Share, ready: "ProcessQueue[int]", done: "ProcessQueue[Arrivals]") -> None:
-    """Some dashboards, in a process of their own, until each has seen all events or none comes any more."""
+def watch(
+    share: Share, ready: "ProcessQueue[int]", done: "ProcessQueue[Arrivals]", stop: Event | None = None
+) -> None:
+    """Some dashboards, in a process of their own, until each has seen all events or none comes any more.
+
+    With ``stop`` they watch until it is set.
+    """
     arrivals: Arrivals = []
 
     async def dashboard(number: int) -> socketio.AsyncClient:
@@ -72,6 +78,8 @@ def watch(share: Share, ready: "ProcessQueue[int]", done: "ProcessQueue[Arrivals
         opened = [await dashboard(number) for number in range(share.clients)]
         deadline = time.monotonic() + 30 + share.events * APART_SECONDS * 2
         while len(arrivals) < share.clients * share.events and time.monotonic() < deadline:
+            if stop is not None and stop.is_set():
+                break
             await asyncio.sleep(0.1)
         done.put(arrivals)
         for client in opened:
@@ -85,7 +93,7 @@ def measure(hub: HubProcess, port: int, clients: int, events: int, first: int) -
     context = multiprocessing.get_context("spawn")
     ready: ProcessQueue[int] = context.Queue()
     done: ProcessQueue[Arrivals] = context.Queue()
-    cookie = _cookie(hub.browser())
+    cookie = cookie_of(hub.browser())
     shares = [len(part) for part in np.array_split(np.arange(clients), min(PROCESSES, clients))]
     watchers = [
         context.Process(
@@ -104,7 +112,8 @@ def measure(hub: HubProcess, port: int, clients: int, events: int, first: int) -
     return _report(clients, events, _delays(hub.folder / "state" / "hub.sqlite", arrivals))
 
 
-def _cookie(browser: requests.Session) -> str:
+def cookie_of(browser: requests.Session) -> str:
+    """The cookies of somebody who is logged in, as a header has them."""
     return "; ".join(f"{one.name}={one.value}" for one in browser.cookies)
 
 

@@ -11,12 +11,13 @@ import pytest
 from tests.hub.brokers import Node, broker
 from tests.hub.parts import birth, conn, many, ulid, wait_until
 from tests.shared.messages import sound
+from tocsin_hub.link import WINDOW
 from tocsin_hub.root import Hub, build
 from tocsin_hub.settings import HubSettings
 from tocsin_shared import codec
 from tocsin_shared.broker import BrokerSettings, make_client
 from tocsin_shared.errors import SettingsError
-from tocsin_shared.events import EventRef, HubPresence, Presence, SoundDetected
+from tocsin_shared.events import EventRef, EventsCommitted, HubPresence, Presence, SoundDetected
 from tocsin_shared.topics import node_topic
 
 BOTH_TWICE = pytest.mark.parametrize(
@@ -66,6 +67,22 @@ def test_from_a_node_to_the_disk_and_back(tmp_path: Path, kind: str, protocol: s
             assert record is not None
             assert record.room == "Press shop"
         wait_until(lambda: states(node)[-1] is Presence.OFFLINE, "the hub's farewell")
+        node.close()
+
+
+@pytest.mark.slow
+@pytest.mark.broker
+@BOTH_TWICE
+def test_a_storm_of_acknowledgements_is_not_held_back(tmp_path: Path, kind: str, protocol: str) -> None:
+    """All arrive, however few may wait for their PUBACK, and none is left waiting in the hub."""
+    with broker(kind, tmp_path, protocol) as port:
+        node = Node(port, protocol)
+        with running_hub(tmp_path, port, protocol) as hub:
+            refs = [EventRef(id=ulid(number), seq=number) for number in range(600)]
+            for ref in refs:
+                hub.link.publish(node_topic("press-1", "ack"), codec.encode(EventsCommitted(refs=(ref,))))
+                assert len(hub.link._under_way) <= WINDOW
+            wait_until(lambda: sorted(node.refs, key=lambda ref: ref.seq) == refs, "all of them", 30)
         node.close()
 
 

@@ -1,13 +1,14 @@
 """The live channel: only for those with a session, a hint that is never the truth."""
 
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 from flask_socketio import SocketIO, SocketIOTestClient
 
-from tests.hub.parts import birth, feed, log_in, wait_until
+from tests.hub.parts import birth, feed, log_in, ulid, wait_until
 from tests.shared.messages import sound
 from tocsin_hub.live import NAMESPACE, Live
 from tocsin_hub.rooms import Hearing, Rooms
@@ -139,3 +140,42 @@ def test_it_can_be_stopped_while_it_is_busy() -> None:
     live.start(pytest.fail)
     live.stop()
     assert "live" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_many_things_at_once_are_looked_up_together_and_for_nobody_not_at_all(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each event comes once, as it is now, with its incident; without a dashboard nothing is asked."""
+    asked: list[list[str]] = []
+    plain = hub.services.incidents.ids_of
+
+    def ids_of(events: Iterable[str]) -> dict[str, str]:
+        asked.append(list(events))
+        return plain(asked[-1])
+
+    monkeypatch.setattr(hub.services.incidents, "ids_of", ids_of)
+    for number in range(30):
+        feed(hub, sound(id=ulid(number), seq=number + 1))
+    events = hub.services.store.events_after(0).events
+    assert asked == []
+    client = connect(hub)
+    held = threading.Event()
+    emit = hub.live._emit
+
+    def slow(name: str, data: dict[str, Any], zone: str | None) -> None:
+        held.wait(10)
+        emit(name, data, zone)
+
+    monkeypatch.setattr(hub.live, "_emit", slow)
+    for event in (*events, *events):
+        hub.live.show(event)
+    held.set()
+    got: dict[str, str | None] = {}
+
+    def all_here() -> bool:
+        got.update({data["id"]: data["incident"] for name, data in received(client) if name == "event"})
+        return len(got) == 30
+
+    wait_until(all_here, "the events")
+    assert len(asked) <= 3
+    assert set(got.values()) == {incident.id for incident in hub.services.incidents.open()}

@@ -1,13 +1,13 @@
 """Writing incidents: what the rules make of an event, an answer, a trouble or a drill, inside a transaction.
 
 Every function takes the open :class:`Recorder`, reads what it needs by an index, and writes incident, links
-and timeline together; nothing is kept in memory that a rollback would falsify. What they return has changed,
-and is shown and alerted after COMMIT: it belongs into ``Outcome.incidents``.
+and timeline together; what is gathered for that (``working.py``) does not outlive the transaction. What they
+return has changed, and is shown and alerted after COMMIT: it belongs into ``Outcome.incidents``.
 """
 
 import logging
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,8 +28,6 @@ from tocsin_hub.incidents.model import (
 )
 from tocsin_hub.incidents.rows import (
     DRILL_COLUMNS,
-    INCIDENT_COLUMNS,
-    LOG_COLUMNS,
     drill_from_row,
     incident_values,
     names_text,
@@ -37,17 +35,17 @@ from tocsin_hub.incidents.rows import (
     tally_text,
 )
 from tocsin_hub.incidents.rules import Change, Fate, Limits, Standing
+from tocsin_hub.incidents.working import INSERT, SELECT, Link, update, working, write_lines
 from tocsin_hub.recorder import Recorder
 from tocsin_hub.rooms import NodeRecord
 from tocsin_hub.store import StoredEvent
 from tocsin_hub.times import to_us
 from tocsin_shared.events import Trouble
 
-_SELECT = f"SELECT {INCIDENT_COLUMNS}, tally FROM incidents"  # noqa: S608 - names of our own
-_MARKS = ", ".join("?" * (INCIDENT_COLUMNS.count(",") + 2))
-_INSERT = f"INSERT INTO incidents ({INCIDENT_COLUMNS}, tally) VALUES ({_MARKS})"  # noqa: S608
-_COLUMNS = (*INCIDENT_COLUMNS.split(", "), "tally")
-_INSERT_LINE = f"INSERT INTO incident_log ({LOG_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_ENDED = (
+    f"{SELECT} WHERE kind = 'sound' AND grouping = ? AND zone = ? AND cleared_us > ? "
+    "ORDER BY cleared_us DESC, id DESC"
+)
 _DEFAULT = Limits()
 DRILL_LABEL = "evacuation_siren"
 """What a drill that sounds is shown as."""
@@ -73,7 +71,10 @@ def fold_event(
         return ()
     for fold in (_folded, _alone):
         try:
-            return fold(recorder, event, now_us, limits)
+            changed = fold(recorder, event, now_us, limits)
+            if recorder.alone:
+                recorder.settle()  # a fault in what is written is found here, where something can be done
+            return changed  # noqa: TRY300 - what settles belongs into the try
         except Exception as error:  # a fault of ours, or a row that nobody can read, must keep no alarm back
             if isinstance(error, sqlite3.Error) and not isinstance(error, _OURS):
                 raise  # the disk or the database: the writer tries again
@@ -82,16 +83,17 @@ def fold_event(
 
 
 def _folded(recorder: Recorder, event: StoredEvent, now_us: int, limits: Limits) -> tuple[Incident, ...]:
-    link = _row(recorder, "SELECT incident, ended_us FROM incident_events WHERE event = ?", (event.id,))
-    before = _by_id(recorder, link[0]) if link else _match(recorder, event, limits)
-    drill = _drill_covers(recorder, event.zone, rules.begin_us(event, limits), now_us)
+    link = working(recorder).link(event.id)
+    before = working(recorder).by_id(link[0]) if link else _match(recorder, event, limits)
+    begun_us = rules.begin_us(event, limits)
+    drill = _covered(working(recorder).drills_from(begun_us), event.zone, begun_us, now_us)
     if before is None:
         change = rules.opened(event, str(ULID()), drill, limits, now_us)
     else:
         change = rules.joined(
             before, event, known=link is not None, drill=drill, limits=limits, now_us=now_us
         )
-    changed = _save(recorder, before, change, now_us, lasts=event.offset_us is None)
+    changed = working(recorder).save(before, change, now_us, lasts=event.offset_us is None)
     if not _link(recorder, event, change.incident.id, link, now_us):
         return changed
     return _note_quiet(recorder, change, event, now_us, limits) or changed
@@ -107,21 +109,15 @@ def _alone(recorder: Recorder, event: StoredEvent, now_us: int, limits: Limits) 
     return changed
 
 
-def _link(
-    recorder: Recorder, event: StoredEvent, incident: str, link: Sequence[Any] | None, now_us: int
-) -> bool:
+def _link(recorder: Recorder, event: StoredEvent, incident: str, link: Link | None, now_us: int) -> bool:
     """Note to which incident ``event`` belongs, and whether it lasts; whether that may have ended it."""
-    execute = recorder.database.conn.execute
     ended_us = None if event.offset_us is None else now_us
     if link is None or link[0] != incident:
-        execute(
-            "INSERT OR REPLACE INTO incident_events (event, incident, ended_us) VALUES (?, ?, ?)",
-            (event.id, incident, ended_us),
-        )
+        working(recorder).relink(event.id, incident, ended_us)
     elif (link[1] is None) != (ended_us is None):
-        execute("UPDATE incident_events SET ended_us = ? WHERE event = ?", (ended_us, event.id))
+        working(recorder).relink(event.id, incident, ended_us)
         if ended_us is None:  # it had been given up, and is heard of again
-            execute("UPDATE incidents SET quiet_us = NULL WHERE id = ?", (incident,))
+            working(recorder).sounds(incident)
     return ended_us is not None
 
 
@@ -130,10 +126,10 @@ def _note_quiet(
 ) -> tuple[Incident, ...]:
     """Note since when nothing of the incident lasts; what was only reported late is cleared at once."""
     incident = change.incident
-    if _lasts(recorder, incident.id):
-        return ()
-    recorder.database.conn.execute("UPDATE incidents SET quiet_us = ? WHERE id = ?", (now_us, incident.id))
+    working(recorder).quiet(incident.id, now_us)
     if not incident.late or not incident.active or incident.help_us is not None:
+        return ()
+    if _lasts(recorder, incident.id):
         return ()
     ended_us = max(event.offset_us or 0, incident.opened_us) + limits.hold_us
     return _save(
@@ -144,19 +140,14 @@ def _note_quiet(
 def _match(recorder: Recorder, event: StoredEvent, limits: Limits) -> Standing | None:
     """The incident that ``event`` joins: one that lasts, or else the one that ended last."""
     group = rules.group_of(event.label)
-    place = (group, event.zone)
-    for where, values in (
-        ("cleared_us IS NULL ORDER BY opened_us DESC, id DESC", ()),
-        (
-            "cleared_us > ? ORDER BY cleared_us DESC, id DESC",
-            (rules.begin_us(event, limits) - limits.rejoin_us,),
-        ),
-    ):
-        sql = f"{_SELECT} WHERE kind = 'sound' AND grouping = ? AND zone = ? AND {where}"
-        for row in recorder.database.conn.execute(sql, (*place, *values)):
-            standing = standing_from_row(row)
-            if rules.joins(standing.incident, event, limits):
-                return standing
+    for standing in working(recorder).open_at(group, event.zone):
+        if rules.joins(standing.incident, event, limits):
+            return standing
+    since_us = rules.begin_us(event, limits) - limits.rejoin_us
+    for row in recorder.database.conn.execute(_ENDED, (group, event.zone, since_us)):
+        standing = standing_from_row(row)
+        if rules.joins(standing.incident, event, limits):
+            return standing
     return None
 
 
@@ -174,7 +165,7 @@ def review(
             told = _review_lasting(recorder, before, events, records, now_us=now_us, limits=limits)
             changed |= {one.id: one for one in told}
     due = "cleared_us IS NULL AND quiet_us IS NOT NULL AND quiet_us <= ?"
-    for row in _rows(recorder, f"{_SELECT} WHERE {due}", (now_us,)):
+    for row in _rows(recorder, f"{SELECT} WHERE {due}", (now_us,)):
         for after in _review_quiet(recorder, standing_from_row(row), now_us, limits):
             changed[after.id] = after
     return tuple(changed.values())
@@ -435,7 +426,7 @@ def end_drill(recorder: Recorder, drill: str, now_us: int) -> tuple[Drill | None
     after = replace(before, ends_us=min(before.ends_us, max(now_us, before.started_us)))
     recorder.database.conn.execute("UPDATE drills SET ends_us = ? WHERE id = ?", (after.ends_us, drill))
     changed: list[Incident] = []
-    rows = _rows(recorder, f"{_SELECT} WHERE grouping = ? AND cleared_us IS NULL", (DRILL_GROUP,))
+    rows = _rows(recorder, f"{SELECT} WHERE grouping = ? AND cleared_us IS NULL", (DRILL_GROUP,))
     for standing in map(standing_from_row, rows):
         zone = standing.incident.zone
         if before.covers(zone, before.started_us) and not _drill_covers(recorder, zone, now_us, now_us):
@@ -449,13 +440,13 @@ def end_drill(recorder: Recorder, drill: str, now_us: int) -> tuple[Drill | None
 
 def _drill_covers(recorder: Recorder, zone: str, begun_us: int, now_us: int) -> bool:
     """Whether what began at ``begun_us`` in ``zone``, and is heard of now, belongs to a drill."""
-    rows = _rows(
-        recorder,
-        f"SELECT {DRILL_COLUMNS} FROM drills WHERE ends_us > ? AND started_us <= ?",  # noqa: S608
-        (begun_us, now_us),
-    )
+    sql = f"SELECT {DRILL_COLUMNS} FROM drills WHERE ends_us > ?"  # noqa: S608
+    return _covered(map(drill_from_row, _rows(recorder, sql, (begun_us,))), zone, begun_us, now_us)
+
+
+def _covered(drills: Iterable[Drill], zone: str, begun_us: int, now_us: int) -> bool:
     # Clocks of nodes differ by a little; at the end of a drill, an event too many counts as real.
-    return any(drill.covers(zone, begun_us + _CLOCKS_US) for drill in map(drill_from_row, rows))
+    return any(drill.covers(zone, begun_us + _CLOCKS_US) for drill in drills if drill.started_us <= now_us)
 
 
 def _trouble(recorder: Recorder, kind: str, zone: str | None, node: str | None) -> Standing | None:
@@ -463,7 +454,7 @@ def _trouble(recorder: Recorder, kind: str, zone: str | None, node: str | None) 
     place, value = ("origin_node", node) if node is not None else ("origin_node IS NULL AND zone", zone)
     row = _row(
         recorder,
-        f"{_SELECT} WHERE grouping = ? AND cleared_us IS NULL AND kind = 'trouble' AND {place} = ?",
+        f"{SELECT} WHERE grouping = ? AND cleared_us IS NULL AND kind = 'trouble' AND {place} = ?",
         (kind, value),
     )
     return None if row is None else standing_from_row(row)
@@ -474,7 +465,7 @@ def _trouble_over(
 ) -> Standing | None:
     row = _row(
         recorder,
-        f"{_SELECT} WHERE grouping = ? AND zone = ? AND cleared_us > ? AND kind = 'trouble' "
+        f"{SELECT} WHERE grouping = ? AND zone = ? AND cleared_us > ? AND kind = 'trouble' "
         "AND origin_node IS ? ORDER BY cleared_us DESC LIMIT 1",
         (kind, zone, since_us, node),
     )
@@ -486,13 +477,8 @@ def _open_kinds(recorder: Recorder, node: str) -> set[str]:
     return {row[0] for row in _rows(recorder, sql, (node,))}
 
 
-def _save(
-    recorder: Recorder, before: Standing | None, change: Change, now_us: int, lasts: bool = False
-) -> tuple[Incident, ...]:
-    """Write what changed, with a change number of its own; nothing if nothing did.
-
-    ``lasts`` if something of it sounds, so that it is not quiet.
-    """
+def _save(recorder: Recorder, before: Standing | None, change: Change, now_us: int) -> tuple[Incident, ...]:
+    """Write what changed, with a change number of its own; nothing if nothing did."""
     _write_lines(recorder, change.lines)
     if before is not None and change.standing == before and not change.lines:
         return ()  # a phase that says nothing new
@@ -500,30 +486,15 @@ def _save(
     incident = replace(change.incident, change=recorder.changes, updated_us=now_us)
     values = (*incident_values(incident), tally_text(change.standing.tally))
     if before is None:
-        recorder.database.conn.execute(_INSERT, values)
+        recorder.database.conn.execute(INSERT, values)
     else:
-        _update(recorder, (*incident_values(before.incident), tally_text(before.tally)), values, lasts)
+        stored = (*incident_values(before.incident), tally_text(before.tally))
+        update(recorder.database.conn, stored, values, False)
     return (incident,)
 
 
-def _update(recorder: Recorder, before: Sequence[Any], after: Sequence[Any], lasts: bool) -> None:
-    """Write what differs only: a column that is named, changed or not, costs the upkeep of its indexes."""
-    names, values = [], []
-    for name, old, new in zip(_COLUMNS, before, after, strict=True):
-        if old != new:
-            names.append(name)
-            values.append(new)
-    written = ", ".join([f"{name} = ?" for name in names] + (["quiet_us = NULL"] if lasts else []))
-    sql = f"UPDATE incidents SET {written} WHERE id = ?"  # noqa: S608
-    recorder.database.conn.execute(sql, (*values, after[0]))
-
-
 def _write_lines(recorder: Recorder, lines: Sequence[LogLine]) -> None:
-    for line in lines:
-        recorder.database.conn.execute(
-            _INSERT_LINE,
-            (line.incident, line.at_us, str(line.step), line.person, line.node, line.event, str(line.detail)),
-        )
+    write_lines(recorder.database.conn, lines)
 
 
 def _lasts(recorder: Recorder, incident: str) -> bool:
@@ -532,7 +503,7 @@ def _lasts(recorder: Recorder, incident: str) -> bool:
 
 
 def _by_id(recorder: Recorder, incident: str) -> Standing | None:
-    row = _row(recorder, f"{_SELECT} WHERE id = ?", (incident,))
+    row = _row(recorder, f"{SELECT} WHERE id = ?", (incident,))
     return None if row is None else standing_from_row(row)
 
 

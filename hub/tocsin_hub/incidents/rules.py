@@ -43,11 +43,11 @@ NO_LEVEL_DB = -1000.0
 """Below every level: an event of digital silence is nowhere loud."""
 _AGAIN_SECONDS = 30.0
 """The same node and sound again after less than this is no line of its own in the timeline."""
-_WORST_FIRST = list(IncidentSeverity)
+_WORTH = {severity: -rank for rank, severity in enumerate(IncidentSeverity)}
 _SEVERITIES = {
     severity: None if severity is Severity.NONE else IncidentSeverity(severity.value) for severity in Severity
 }
-_LEAST_SURE_FIRST = list(Certainty)
+_SURENESS = {certainty: rank for rank, certainty in enumerate(Certainty)}
 
 
 @dataclass(frozen=True)
@@ -209,6 +209,8 @@ def joined(
     certainty and level only rise.
     """
     before = standing.incident
+    if known and _is_nothing_new(standing, event, limits):
+        return Change(standing)
     late = is_late(event, limits)
     news = _News(
         reopened=not (before.active or late) and (not known or event.offset_us is None),
@@ -240,6 +242,27 @@ def joined(
     if news.lifts_acknowledgement(before, incident, limits):
         incident = _unacknowledged(incident)
     return Change(Standing(incident, tally), news.lines(before, incident, event, now_us, limits))
+
+
+def _is_nothing_new(standing: Standing, event: StoredEvent, limits: Limits) -> bool:
+    """Whether a later word about a known event leaves all as it is: the usual end of a sound.
+
+    A short way to what :func:`joined` would find; about half of all messages take it.
+    """
+    incident, tally = standing.incident, standing.tally
+    if tally.strongest is None or tally.loudest is None or incident.certainty is None:
+        return False
+    if event.node not in incident.nodes or event.label not in tally.labels:
+        return False
+    begin, severity = begin_us(event, limits), severity_of(event) or incident.severity
+    return (
+        (incident.active or event.offset_us is not None or is_late(event, limits))
+        and begin >= incident.opened_us
+        and (_worth(severity), event.score, -begin, event.id) <= tally.strongest
+        and (_margin_db(event), -begin, event.id) <= tally.loudest
+        and _worth(severity) <= _worth(incident.severity)
+        and _sureness(event.certainty) <= _sureness(incident.certainty)
+    )
 
 
 @dataclass(frozen=True)
@@ -334,11 +357,11 @@ def _margin_db(event: StoredEvent) -> float:
 
 
 def _worth(severity: IncidentSeverity) -> int:
-    return -_WORST_FIRST.index(severity)
+    return _WORTH[severity]
 
 
 def _sureness(certainty: Certainty) -> int:
-    return _LEAST_SURE_FIRST.index(certainty)
+    return _SURENESS[certainty]
 
 
 def _rose(before: Incident, after: Incident) -> bool:

@@ -1,0 +1,200 @@
+"""What folding events into incidents has read and will write, gathered for one transaction.
+
+Under load one commit holds hundreds of events of a few incidents: each is read once and written once. It
+stands in the recorder's :attr:`~tocsin_hub.recorder.Recorder.pending`: whoever else asks for the database in
+the same transaction lets it be written first and forgotten; a rollback forgets it; nothing of it outlives a
+transaction, so nothing is remembered that is not on the disk.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from tocsin_hub.incidents.model import Drill, Incident, IncidentKind, LogLine
+from tocsin_hub.incidents.rows import (
+    DRILL_COLUMNS,
+    INCIDENT_COLUMNS,
+    LOG_COLUMNS,
+    drill_from_row,
+    incident_values,
+    standing_from_row,
+    tally_text,
+)
+from tocsin_hub.incidents.rules import Change, Standing
+from tocsin_hub.recorder import Recorder
+
+SELECT = f"SELECT {INCIDENT_COLUMNS}, tally FROM incidents"  # noqa: S608 - names of our own
+_MARKS = ", ".join("?" * (INCIDENT_COLUMNS.count(",") + 2))
+INSERT = f"INSERT INTO incidents ({INCIDENT_COLUMNS}, tally) VALUES ({_MARKS})"  # noqa: S608
+INSERT_LINE = f"INSERT INTO incident_log ({LOG_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_COLUMNS = (*INCIDENT_COLUMNS.split(", "), "tally")
+_OPEN = f"{SELECT} WHERE kind = 'sound' AND grouping = ? AND zone = ? AND cleared_us IS NULL"
+_DRILLS = f"SELECT {DRILL_COLUMNS} FROM drills WHERE ends_us > ?"  # noqa: S608
+_LINKS = "SELECT event, incident, ended_us FROM incident_events WHERE event IN"
+_NEW_LINK = "INSERT OR REPLACE INTO incident_events (incident, ended_us, event) VALUES (?, ?, ?)"
+_SAME_LINK = "UPDATE incident_events SET ended_us = ? WHERE event = ?"
+_QUIET = (
+    "UPDATE incidents SET quiet_us = ?2 WHERE id = ?1 AND NOT EXISTS "
+    "(SELECT 1 FROM incident_events WHERE incident = ?1 AND ended_us IS NULL)"
+)
+_AT_ONCE = 500
+"""So many links are read by one question."""
+_BEFORE_US = 3_600_000_000
+"""Drills are read for events that began so much earlier than the first one that asked."""
+
+Link = tuple[str, int | None]
+"""The incident of an event, and when the hub knew that the event had ended."""
+
+
+class Working:
+    """Incidents, links, lines and drills of one transaction."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._execute = recorder.connection.execute
+        self._now: dict[str, Standing] = {}
+        self._stored: dict[str, Standing | None] = {}
+        self._places: dict[tuple[str, str], set[str]] = {}
+        self._links: dict[str, Link | None] = {}
+        self._new_links: dict[str, Link] = {}
+        self._same_links: dict[str, int | None] = {}
+        self._lines: list[LogLine] = []
+        self._lasting: set[str] = set()
+        self._quiet: dict[str, int] = {}
+        self._drills: tuple[int, list[Drill]] | None = None
+
+    def by_id(self, incident: str) -> Standing | None:
+        """The incident as it stands now."""
+        if incident not in self._now:
+            row = self._execute(f"{SELECT} WHERE id = ?", (incident,)).fetchone()
+            if row is None:
+                return None
+            self._now[incident] = standing_from_row(row)
+        return self._now[incident]
+
+    def open_at(self, group: str, zone: str) -> list[Standing]:
+        """The open incidents of sounds of a place, the newest first."""
+        if (group, zone) not in self._places:
+            found = [standing_from_row(row) for row in self._execute(_OPEN, (group, zone))]
+            for one in found:
+                self._now.setdefault(one.incident.id, one)
+            # What this transaction knows is newer than what the database has.
+            ours = [one.incident for one in self._now.values() if _is_open_at(one.incident, group, zone)]
+            self._places[group, zone] = {one.id for one in ours}
+        standings = [self._now[incident] for incident in self._places[group, zone]]
+        return sorted(standings, key=lambda one: (one.incident.opened_us, one.incident.id), reverse=True)
+
+    def drills_from(self, begun_us: int) -> Iterable[Drill]:
+        """All drills that end after ``begun_us``."""
+        if self._drills is None or begun_us < self._drills[0]:
+            since_us = begun_us - _BEFORE_US
+            self._drills = since_us, [drill_from_row(row) for row in self._execute(_DRILLS, (since_us,))]
+        return (drill for drill in self._drills[1] if drill.ends_us > begun_us)
+
+    def link(self, event: str) -> Link | None:
+        """To which incident ``event`` belongs, and since when it has ended."""
+        if event not in self._links:
+            self._read_links([event, *self._recorder.expected][:_AT_ONCE])
+        return self._links[event]
+
+    def _read_links(self, events: Sequence[str]) -> None:
+        """Read the links of many events that will be asked for by one question."""
+        unread = [event for event in events if event not in self._links]
+        marks = ", ".join("?" * len(unread))
+        self._links |= dict.fromkeys(unread)
+        for event, incident, ended_us in self._execute(f"{_LINKS} ({marks})", unread):
+            self._links[event] = (incident, ended_us)
+
+    def relink(self, event: str, incident: str, ended_us: int | None) -> None:
+        """Note to which incident ``event`` belongs, and since when it has ended."""
+        before = self.link(event)
+        self._links[event] = (incident, ended_us)
+        if before is None or before[0] != incident or event in self._new_links:
+            self._new_links[event] = (incident, ended_us)
+        else:
+            self._same_links[event] = ended_us
+
+    def save(
+        self, before: Standing | None, change: Change, now_us: int, *, lasts: bool
+    ) -> tuple[Incident, ...]:
+        """Note what changed, with a change number of its own; nothing if nothing did.
+
+        ``lasts`` if something of it sounds, so that it is not quiet.
+        """
+        self._lines += change.lines
+        if before is not None and change.standing == before and not change.lines:
+            return ()
+        self._recorder.changes += 1
+        incident = replace(change.incident, change=self._recorder.changes, updated_us=now_us)
+        self._stored.setdefault(incident.id, before)
+        self._now[incident.id] = Standing(incident, change.standing.tally)
+        place = self._places.get((incident.group, incident.zone))
+        if place is not None and incident.kind is IncidentKind.SOUND:
+            (place.add if incident.active else place.discard)(incident.id)
+        if lasts:
+            self._lasting.add(incident.id)
+        return (incident,)
+
+    def sounds(self, incident: str) -> None:
+        """Note that something of ``incident`` lasts, so that it is not quiet."""
+        self._lasting.add(incident)
+
+    def quiet(self, incident: str, now_us: int) -> None:
+        """Note that ``incident`` is quiet since ``now_us``, if nothing of it lasts in the end."""
+        self._quiet[incident] = now_us
+
+    def write(self, connection: sqlite3.Connection) -> None:
+        """Write all of it."""
+        write_lines(connection, self._lines)
+        for incident, before in self._stored.items():
+            after = _values(self._now[incident])
+            if before is None:
+                connection.execute(INSERT, after)
+            else:
+                update(connection, _values(before), after, incident in self._lasting)
+        for incident in self._lasting - self._stored.keys():
+            connection.execute("UPDATE incidents SET quiet_us = NULL WHERE id = ?", (incident,))
+        connection.executemany(_NEW_LINK, [(*link, event) for event, link in self._new_links.items()])
+        connection.executemany(_SAME_LINK, [(ended, event) for event, ended in self._same_links.items()])
+        connection.executemany(_QUIET, list(self._quiet.items()))
+
+
+def working(recorder: Recorder) -> Working:
+    """What this transaction has gathered so far."""
+    if not isinstance(recorder.pending, Working):
+        recorder.settle()
+        recorder.pending = Working(recorder)
+    return recorder.pending
+
+
+def update(connection: sqlite3.Connection, before: Sequence[Any], after: Sequence[Any], lasts: bool) -> None:
+    """Write what differs only: a column that is named, changed or not, costs the upkeep of its indexes."""
+    names, values = [], []
+    for name, old, new in zip(_COLUMNS, before, after, strict=True):
+        if old != new:
+            names.append(name)
+            values.append(new)
+    written = ", ".join([f"{name} = ?" for name in names] + (["quiet_us = NULL"] if lasts else []))
+    connection.execute(f"UPDATE incidents SET {written} WHERE id = ?", (*values, after[0]))  # noqa: S608
+
+
+def write_lines(connection: sqlite3.Connection, lines: Iterable[LogLine]) -> None:
+    """Add lines to timelines."""
+    connection.executemany(
+        INSERT_LINE,
+        [
+            (line.incident, line.at_us, str(line.step), line.person, line.node, line.event, str(line.detail))
+            for line in lines
+        ],
+    )
+
+
+def _values(standing: Standing) -> tuple[Any, ...]:
+    return (*incident_values(standing.incident), tally_text(standing.tally))
+
+
+def _is_open_at(incident: Incident, group: str, zone: str) -> bool:
+    if incident.kind is not IncidentKind.SOUND or not incident.active:
+        return False
+    return (incident.group, incident.zone) == (group, zone)
