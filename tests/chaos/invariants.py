@@ -58,6 +58,7 @@ class Reported:
 
     kind: str
     opened_us: int
+    """When it began, or was back."""
 
 
 @dataclass(frozen=True)

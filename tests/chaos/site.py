@@ -177,7 +177,11 @@ class ChaosSite:
 
     def reported(self) -> list[Reported]:
         """Every trouble, and every time at which the hub was said to be away."""
-        sql = "SELECT grouping, opened_us FROM incidents WHERE kind = 'trouble'"
+        sql = (
+            "SELECT i.grouping, CASE l.step WHEN 'opened' THEN i.opened_us ELSE l.at_us END "
+            "FROM incidents AS i JOIN incident_log AS l ON l.incident = i.id "
+            "WHERE i.kind = 'trouble' AND l.step IN ('opened', 'reopened')"
+        )
         of_hub = [Reported(kind, opened) for kind, opened in self._ask(sql)]
         return of_hub + [Reported("hub_offline", at) for at in self._witness.offline_us]
 
@@ -224,7 +228,13 @@ class ChaosSite:
             sys.executable, "-m", "tocsin_shared", "hub", "person", "add", "Watch", "--role", "officer",
             "--login", "watch", "--password-stdin", "--config", str(self.folder / "hub.toml"),
         ]  # fmt: skip
-        subprocess.run(command, input=b"a long enough word for tests\n", check=True, timeout=60)
+        subprocess.run(
+            command,
+            input=b"a long enough word for tests\n",
+            check=True,
+            timeout=60,
+            stdout=subprocess.DEVNULL,
+        )
 
     def _log(self, name: str) -> str:
         path = self.folder / f"{name}.log"

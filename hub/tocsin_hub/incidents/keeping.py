@@ -285,6 +285,10 @@ def open_trouble(
     if before is None and incident_id is None:
         before = _trouble_over(recorder, kind, zone, node, now_us - limits.rejoin_us)
     if before is not None:
+        # What lasts again is not quiet: its former end would clear it as soon as that is long enough ago.
+        recorder.database.conn.execute(
+            "UPDATE incidents SET quiet_us = NULL WHERE id = ?", (before.incident.id,)
+        )
         return _save(recorder, before, troubles.trouble_goes_on(before, zone, detail, now_us), now_us)
     begun_us = now_us if since_us is None else since_us
     made = incident_id or str(ULID())
