@@ -183,7 +183,7 @@ def test_tls_where_there_is_none_is_said(tmp_path: Path) -> None:
         ("127.0.0.1:1883", [], "mqtt://"),
         ("mqtt://127.0.0.1:port", [], "mqtt://"),
         ("mqtts://127.0.0.1", [], "--ca-file"),
-        ("mqtt://me:secret@127.0.0.1", [], "--password-file"),
+        ("mqtt://me:secret@127.0.0.1", [], "--password-file"),  # pragma: allowlist secret
         ("mqtt://127.0.0.1", ["--cert-file", "own.pem"], "key-file"),
     ],
 )
