@@ -95,7 +95,9 @@ def test_control_c_ends_with_the_report_so_far(tmp_path: Path) -> None:
             "--database",
             str(tmp_path / "state" / "hub.sqlite"),
         ]
-        command = [*SIMULATE, *arguments(port, tmp_path, *more, nodes=3)]
+        # Whoever runs the tests in the background of a shell has them ignore Ctrl-C.
+        heeding = ["env", "--default-signal=INT"]
+        command = [*heeding, *SIMULATE, *arguments(port, tmp_path, *more, nodes=3)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as simulation:
             wait_until(lambda: hub.health()["stored"] > 2, "sounds", 60)
             simulation.send_signal(signal.SIGINT)

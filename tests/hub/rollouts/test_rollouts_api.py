@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 
 from tests.hub.parts import log_in_as, person, ulid
 from tests.hub.rollouts.conftest import Air
-from tests.node.update.world import real_bundle
+from tests.node.update.world import SHIPPED, real_bundle
 from tocsin_hub.people.model import Role
 from tocsin_shared.trust.bundles import MANIFEST, REFERENCE, Notes, pack
 from tocsin_shared.trust.repository import Repository, add_bundle
@@ -128,7 +128,7 @@ class Copy:
         self.repository = Repository(air.folder / "copy")
 
     def signed(
-        self, files: dict[str, bytes], *, release: str = "0.2.0", variant: str = "float16"
+        self, files: dict[str, bytes], *, release: str = SHIPPED, variant: str = "float16"
     ) -> dict[str, Any]:
         """The body of an upload of ``files``."""
         archive = pack(files)
@@ -160,13 +160,13 @@ def test_a_bundle_that_is_well_is_taken_heard_and_offered(air: Air, files: dict[
     body = Copy(air).signed(files)
     answer = admin(air).post("/api/v1/bundles", json=body)
     assert answer.status_code == 201, answer.text
-    assert answer.get_json()["taken"] == ["models/sentry/0.2.0-float16.tar"]
+    assert answer.get_json()["taken"] == [f"models/sentry/{SHIPPED}-float16.tar"]
     air.look()
     (offered,) = air.hub.services.rollouts.bundles()
     assert offered.variants[0].sha256 == hashlib.sha256(base64.b64decode(body["archives"][0])).hexdigest()
     snapshot = air.repository.role("snapshot").signed
     assert snapshot.meta["models.json"].version == air.repository.role("models").signed.version
-    path = f"/updates/targets/models/sentry/{offered.variants[0].sha256}.0.2.0-float16.tar"
+    path = f"/updates/targets/models/sentry/{offered.variants[0].sha256}.{SHIPPED}-float16.tar"
     with air.hub.app.test_client().get(path) as sent:
         assert sent.data == base64.b64decode(body["archives"][0])
 
@@ -190,7 +190,7 @@ def test_one_that_is_not_heard_as_its_signer_heard_it_is_refused(air: Air, files
 
 def test_papers_that_do_not_agree_are_refused(air: Air, files: dict[str, bytes]) -> None:
     copy = Copy(air)
-    assert "it holds sentry 0.2.0 float16" in refused(air, copy.signed(files, release="0.9.0"))
+    assert f"it holds sentry {SHIPPED} float16" in refused(air, copy.signed(files, release="0.9.0"))
 
 
 @pytest.mark.parametrize("missing", [MANIFEST, REFERENCE])
