@@ -57,7 +57,6 @@ dist: $(VENV)/.dev  ## the wheel that the playbooks install, and what is in it (
 	$(BIN)/cyclonedx-py requirements constraints.txt --pyproject pyproject.toml -o dist/tocsin.cdx.json
 
 chaos: packages $(VENV)/.dev  ## SECONDS of faults by a script (SEED=…): nothing lost, nothing twice, everybody told
-	tests/install-packages mosquitto faketime
 	$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 soak: packages $(VENV)/.dev  ## SECONDS of a site that runs: nothing lost, nothing leaked, no growth

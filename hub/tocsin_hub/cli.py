@@ -2,11 +2,9 @@
 
 import argparse
 import logging
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
-from tocsin_hub import forgetting, settings
+from tocsin_hub import forgetting, keyboard, settings
 from tocsin_hub.auth import LINK_MINUTES, make_login_link, secret_key
 from tocsin_hub.link import CLIENT_ID
 from tocsin_hub.people import audit
@@ -15,12 +13,9 @@ from tocsin_hub.recorder import Recorder, prepare
 from tocsin_hub.retention.cli import add_store_commands
 from tocsin_hub.server import check_address, serve
 from tocsin_hub.settings import HubSettings
-from tocsin_hub.store import Store, database_errors
 from tocsin_hub.times import now_us
 from tocsin_shared.broker import make_client
-from tocsin_shared.errors import UnavailableError
 
-T = TypeVar("T")
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -89,37 +84,25 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _login_link(arguments: argparse.Namespace) -> int:
-    print(_new_link(_opened(arguments), arguments.valid_minutes))
+    print(_new_link(keyboard.opened(arguments.config), arguments.valid_minutes))
     return 0
 
 
 def _forget(arguments: argparse.Namespace) -> int:
-    chosen, node = _opened(arguments), arguments.node
-    store = Store(chosen.database)
-    try:
-        if node in forgetting.retired(store):
-            print(f"The room of {node} is forgotten already.")
-            return 0
-        forgetting.check(store.nodes(), node, now_us())
-    finally:
-        store.close()
+    chosen, node = keyboard.opened(arguments.config), arguments.node
+    if node in keyboard.read(chosen, forgetting.retired):
+        print(f"The room of {node} is forgotten already.")
+        return 0
+    forgetting.check(keyboard.read(chosen, lambda store: store.nodes()), node, now_us())
 
     def write(recorder: Recorder) -> None:
         forgetting.retire(recorder, node, now_us())
         audit.note(recorder, None, "room.forgotten", node, address=audit.COMMAND_LINE)
 
-    _write(chosen, write)
+    keyboard.write(chosen, write)
     print(f"The room of {node} is forgotten: by a hub that runs within a second, by another when it starts.")
     print("What was heard in it stays in the history. If the node speaks again, its room is back.")
     return 0
-
-
-def _opened(arguments: argparse.Namespace) -> HubSettings:
-    chosen = settings.load(arguments.config)
-    if not chosen.database.exists():
-        raise UnavailableError(f"there is no database {chosen.database} yet; start the hub first")
-    prepare(chosen.database)
-    return chosen
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -135,11 +118,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _greet(chosen: HubSettings) -> None:
-    store = Store(chosen.database)
-    try:
-        newcomer = not store.anybody_logged_in()
-    finally:
-        store.close()
+    newcomer = not keyboard.read(chosen, lambda store: store.anybody_logged_in())
     print(f"The dashboard is at {chosen.web.origin}", flush=True)
     if newcomer:
         print(f"Nobody has logged in yet. This link works once, within {LINK_MINUTES} minutes:", flush=True)
@@ -147,15 +126,4 @@ def _greet(chosen: HubSettings) -> None:
 
 
 def _new_link(chosen: HubSettings, minutes: int) -> str:
-    return _write(chosen, lambda recorder: make_login_link(recorder, chosen.web, now_us(), minutes))
-
-
-def _write(chosen: HubSettings, write: Callable[[Recorder], T]) -> T:
-    recorder = Recorder(chosen.database)
-    with database_errors(chosen.database):
-        try:
-            recorder.open()
-            with recorder.transaction():
-                return write(recorder)
-        finally:
-            recorder.close()
+    return keyboard.write(chosen, lambda recorder: make_login_link(recorder, chosen.web, now_us(), minutes))

@@ -53,8 +53,8 @@ class Broker(Protocol):
         """Let go of what is kept under ``topics``; whether the broker could be told. Never waits."""
 
 
-def check(records: Collection[NodeRecord], node: str, now_us: int) -> NodeRecord:
-    """The record of ``node``, if it may be forgotten.
+def check(records: Collection[NodeRecord], node: str, now_us: int) -> None:
+    """Refuse to forget the room of ``node`` where that would be wrong.
 
     Raises:
         NoRoomError: there is no room of that node.
@@ -69,7 +69,6 @@ def check(records: Collection[NodeRecord], node: str, now_us: int) -> NodeRecord
             f"{node} is still heard; stop it or retire its certificate first (node_retire.yml), "
             "or it is back with its next word"
         )
-    return known[node]
 
 
 def retire(recorder: Recorder, node: str, now_us: int) -> None:

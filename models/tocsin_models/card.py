@@ -83,7 +83,8 @@ LIMITS = """\
 - Glass is over in half a second: far away or in noise it is missed, and a clatter can be taken for it.
 - Medical alarms and other soft beeps are mostly missed, and so are engines that idle.
 - The least threshold of an alarm, and which labels are told, were chosen after the recordings above had been
-  heard by an earlier release: the figures are slightly kind. No weight and no threshold was fitted to them.
+  heard by an earlier release; how many false alarms a label of that severity may give, after they had been
+  heard by this one: the figures are kind. No weight and no threshold was fitted to them.
 - The window is 1.9 s long: an alarm that lasts is told 1 to 2 s after it begins.
 - Speech is recognised so that it is not mistaken for an alarm; what is said is not."""
 

@@ -31,11 +31,11 @@ from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage
 
-from tests.hub.brokers import MOSQUITTO
+from tests.hub.brokers import keeping_broker
 from tests.hub.parts import ulid
 from tests.hub.processes import HubProcess, hub_process
 from tests.shared.messages import sound
-from tocsin_hub.demo.broker import free_port, mosquitto_command, running
+from tocsin_hub.demo.broker import free_port, running
 from tocsin_shared import codec
 from tocsin_shared.broker import BrokerSettings, connect_options, make_client
 from tocsin_shared.events import Phase, SoundDetected
@@ -107,11 +107,7 @@ def _lines(node: str, zone: str, label: str, number: int, count: int) -> Iterato
 def patient_broker(folder: Path) -> Iterator[int]:
     """A Mosquitto that keeps all that waits, so that nothing is dropped while a subscriber lags behind."""
     port = free_port()
-    command = mosquitto_command(folder, port, MOSQUITTO)
-    config = folder / "mosquitto.conf"
-    text = config.read_text(encoding="utf-8")
-    config.write_text(text.replace("max_queued_messages 20000", "max_queued_messages 0"), encoding="utf-8")
-    with running(command, folder / "broker.log", port):
+    with running(keeping_broker(folder, port, 0), folder / "broker.log", port):
         yield port
 
 

@@ -21,7 +21,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from tests.chaos.invariants import Made, Reported, Row, Told
 from tests.chaos.proxy import CALM, Proxy, Weather
 from tests.chaos.script import Fault, Kind
-from tests.integration.facility import Loudspeaker, wait_until
+from tests.hub.brokers import MOSQUITTO
+from tests.integration.facility import Loudspeaker, kill, produced_in, wait_until
 from tocsin_hub.demo.broker import BrokerAddress, free_port, mosquitto_command
 from tocsin_hub.demo.script import Room
 from tocsin_hub.demo.site import Site
@@ -37,8 +38,6 @@ RATE = 12.0
 """Sounds of each simulated node in a minute."""
 SLOW = Weather(latency_seconds=0.5, jitter_seconds=0.2, bytes_per_second=5000.0, slice_bytes=200)
 _HUB = "[incidents]\nnode_silent_seconds = 5.0\nlate_seconds = 10.0\n"
-_FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
-_COMMITTED = "event seq="
 STOP, GO_ON = signal.SIGSTOP, signal.SIGCONT
 
 
@@ -50,7 +49,7 @@ class ChaosSite:
         self._seed = seed
         self._stack = ExitStack()
         self._broker_port = free_port()
-        self._command = mosquitto_command(folder, self._broker_port, "/usr/sbin/mosquitto")
+        self._command = mosquitto_command(folder, self._broker_port, MOSQUITTO)
         self.nodes_line = Proxy(self._broker_port, seed)
         self.hub_line = Proxy(self._broker_port, seed)
         self.hub = Site(folder, BrokerAddress("127.0.0.1", self.hub_line.port), free_port(), _HUB)
@@ -116,7 +115,7 @@ class ChaosSite:
         return {
             Kind.BROKER_KILL: (self._kill_broker, self._start_broker),
             Kind.BROKER_STOP: (lambda: _send(self._broker, STOP), lambda: _send(self._broker, GO_ON)),
-            Kind.HUB_KILL: (lambda: _kill(self.hub.process("hub")), self.hub.start_hub),
+            Kind.HUB_KILL: (lambda: kill(self.hub.process("hub")), self.hub.start_hub),
             Kind.HUB_STOP: (
                 lambda: _send(self.hub.process("hub"), STOP),
                 lambda: _send(self.hub.process("hub"), GO_ON),
@@ -159,11 +158,7 @@ class ChaosSite:
 
     def of_room(self) -> list[Made]:
         """The sounds of the real room, by the words that its node has on its disk."""
-        last: dict[str, int] = {}
-        for line in self._log(ROOM.node).splitlines():
-            if _COMMITTED in line:
-                words = dict(word.split("=", 1) for word in line[line.index("seq=") :].split() if "=" in word)
-                last[words["id"]] = int(words["seq"])
+        last = {one.id: one.seq for one in produced_in(self.folder / f"{ROOM.node}.log")}
         return [Made(id=key, node=ROOM.node, onset_us=0, seq=seq) for key, seq in last.items()]
 
     def rows(self) -> list[Row]:
@@ -195,10 +190,10 @@ class ChaosSite:
             return database.execute(sql).fetchall()
 
     def _kill_broker(self) -> None:
-        _kill(self._broker)
+        kill(self._broker)
 
     def _kill_node(self) -> None:
-        _kill(self.room.process(ROOM.node))
+        kill(self.room.process(ROOM.node))
         self._speaker.stop()
 
     def _start_broker(self) -> None:
@@ -206,7 +201,7 @@ class ChaosSite:
             self._broker = subprocess.Popen(self._command, stdout=log, stderr=log, start_new_session=True)
 
     def _start_node(self) -> None:
-        with _environment(LD_PRELOAD=str(_FAKETIME), FAKETIME_TIMESTAMP_FILE=str(self._clock), **_CLOCK):
+        with _environment(LD_PRELOAD=str(_faketime()), FAKETIME_TIMESTAMP_FILE=str(self._clock), **_CLOCK):
             self._speaker = Loudspeaker(self.room.start_node(ROOM))
 
     def _set_clock(self, offset: str) -> None:
@@ -250,6 +245,18 @@ class ChaosSite:
 
 
 _CLOCK = {"FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
+
+
+def _faketime() -> Path:
+    """The library that lets a process believe in another time.
+
+    Raises:
+        RuntimeError: it is not installed.
+    """
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    if not found:
+        raise RuntimeError("libfaketime is missing; on Debian: apt install faketime")
+    return found[0]
 
 
 class Witness:
@@ -309,11 +316,6 @@ def _send(process: "subprocess.Popen[bytes]", what: signal.Signals) -> None:
     os.killpg(process.pid, what)
 
 
-def _kill(process: "subprocess.Popen[bytes]") -> None:
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait(10)
-
-
 def _end(process: "subprocess.Popen[bytes]") -> None:
     """End a process that may be stopped, or gone already."""
     if process.poll() is None:
@@ -322,4 +324,4 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:
-            _kill(process)
+            kill(process)

@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 
 from tests.chaos.proxy import CALM, Proxy, Weather
+from tests.hub.brokers import keeping_broker
 from tests.hub.processes import HubProcess, hub_process
 from tests.integration.facility import wait_until
-from tocsin_hub.demo.broker import free_port, mosquitto_command, running
+from tocsin_hub.demo.broker import free_port, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.broker]
 SECONDS = 12.0
@@ -63,14 +64,7 @@ class Place:
 def place(folder: Path, *, queued: int = 20_000) -> Iterator[Place]:
     """A place whose broker keeps at most ``queued`` messages for a client that is away."""
     port = free_port()
-    command = mosquitto_command(folder, port, "/usr/sbin/mosquitto")
-    config = folder / "mosquitto.conf"
-    config.write_text(
-        config.read_text(encoding="utf-8").replace(
-            "max_queued_messages 20000", f"max_queued_messages {queued}"
-        ),
-        encoding="utf-8",
-    )
+    command = keeping_broker(folder, port, queued)
     with running(command, folder / "broker.log", port), hub_process(folder, port) as hub, Proxy(port) as line:
         yield Place(folder, hub, line)
 

@@ -1,6 +1,7 @@
 """Real brokers as child processes, with the little client that plays a node."""
 
 import queue
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,17 @@ from tocsin_shared.events import EventRef, EventsCommitted
 from tocsin_shared.topics import HUB_STATE, node_topic
 
 MOSQUITTO = "/usr/sbin/mosquitto"
+
+
+def keeping_broker(folder: Path, port: int, most: int) -> list[str]:
+    """Command line of a Mosquitto that keeps ``most`` messages for a client that is away; 0: all of them."""
+    made = mosquitto_command(folder, port, MOSQUITTO)
+    config = folder / "mosquitto.conf"
+    text = config.read_text(encoding="utf-8")
+    config.write_text(
+        re.sub(r"max_queued_messages \d+", f"max_queued_messages {most}", text), encoding="utf-8"
+    )
+    return made
 
 
 def command(kind: str, folder: Path, port: int, protocol: str) -> list[str]:

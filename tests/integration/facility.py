@@ -74,16 +74,16 @@ class Facility:
 
     def kill_broker(self) -> None:
         assert self._broker is not None
-        _kill(self._broker)
+        kill(self._broker)
 
     def kill_hub(self) -> None:
-        _kill(self.site.process("hub"))
+        kill(self.site.process("hub"))
 
     def start_node(self) -> None:
         self._speaker = Loudspeaker(self.site.start_node(ROOM))
 
     def kill_node(self) -> None:
-        _kill(self.site.process(ROOM.node))
+        kill(self.site.process(ROOM.node))
         assert self._speaker is not None
         self._speaker.stop()
 
@@ -95,11 +95,7 @@ class Facility:
 
     def produced(self) -> list[Produced]:
         """Every message that the node has committed to its outbox, in order."""
-        log = (self.folder / f"{ROOM.node}.log").read_bytes()
-        return [
-            Produced(int(seq), event.decode(), phase.decode())
-            for seq, event, phase in _COMMITTED.findall(log)
-        ]
+        return produced_in(self.folder / f"{ROOM.node}.log")
 
     def stored(self) -> dict[str, str]:
         """Phase of every event in the hub's database, by id; fails if an id stands there twice."""
@@ -151,6 +147,14 @@ class Loudspeaker:
                 self._pipe.close()
 
 
+def produced_in(log: Path) -> list[Produced]:
+    """Every message that the node of ``log`` has committed to its outbox, in order."""
+    return [
+        Produced(int(seq), event.decode(), phase.decode())
+        for seq, event, phase in _COMMITTED.findall(log.read_bytes())
+    ]
+
+
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
     """Wait for ``condition``; fails after ``seconds`` with ``what`` was waited for."""
     deadline = time.monotonic() + seconds
@@ -159,7 +163,8 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
         time.sleep(0.1)
 
 
-def _kill(process: "subprocess.Popen[bytes]") -> None:
+def kill(process: "subprocess.Popen[bytes]") -> None:
+    """End all processes of its group at once, and wait until it is gone."""
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(10)
 

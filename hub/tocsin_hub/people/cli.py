@@ -5,22 +5,19 @@ import getpass
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
-from tocsin_hub import settings
+from tocsin_hub import keyboard
+from tocsin_hub.keyboard import opened, read
 from tocsin_hub.people import audit, invitations, keeping, passwords, rules, tokens
 from tocsin_hub.people.keeping import Entry
 from tocsin_hub.people.model import Person, Role
 from tocsin_hub.people.reading import Account, People
 from tocsin_hub.people.sessions import DAY_US
 from tocsin_hub.people.tokens import Scope
-from tocsin_hub.recorder import Recorder, prepare
+from tocsin_hub.recorder import Recorder
 from tocsin_hub.settings import HubSettings
-from tocsin_hub.store import Store, database_errors
 from tocsin_hub.times import iso, now_us
-from tocsin_shared.errors import BadInputError, UnavailableError
-
-T = TypeVar("T")
+from tocsin_shared.errors import BadInputError
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -64,7 +61,7 @@ def _verb(
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    for account in _read(_opened(arguments), lambda people, _: people.accounts()):
+    for account in read(opened(arguments.config), lambda store: People(store).accounts()):
         person = account.person
         zones = rules.as_words(person.zones) or "all zones"
         state = "" if person.enabled else "  (disabled)"
@@ -73,7 +70,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _add(arguments: argparse.Namespace) -> int:
-    chosen = _opened(arguments)
+    chosen = opened(arguments.config)
     made, login = _person(arguments), rules.clean_login(arguments.login)
     password = _password(arguments.password_stdin)
     rules.check_password(password, chosen.access.password_length)
@@ -84,7 +81,7 @@ def _add(arguments: argparse.Namespace) -> int:
         audit.note(recorder, None, "person.added", person.id, person.name, address=audit.COMMAND_LINE)
         return person
 
-    print(_write(chosen, write).id)
+    print(keyboard.write(chosen, write).id)
     return 0
 
 
@@ -95,14 +92,14 @@ def _password(from_stdin: bool) -> str:
 
 
 def _invite(arguments: argparse.Namespace) -> int:
-    chosen, made = _opened(arguments), _person(arguments)
+    chosen, made = opened(arguments.config), _person(arguments)
     at_us = now_us()
 
     def write(recorder: Recorder) -> str:
         audit.note(recorder, None, "person.invited", made.name, made.role, address=audit.COMMAND_LINE)
         return invitations.invite(recorder, made, None, at_us, at_us + chosen.access.invite_days * DAY_US)
 
-    print(invitations.address_of(_write(chosen, write), chosen.web))
+    print(invitations.address_of(keyboard.write(chosen, write), chosen.web))
     return 0
 
 
@@ -112,20 +109,20 @@ def _person(arguments: argparse.Namespace) -> Person:
 
 
 def _disable(arguments: argparse.Namespace) -> int:
-    chosen = _opened(arguments)
+    chosen = opened(arguments.config)
     person = _find(chosen, arguments.who).person
 
     def write(recorder: Recorder) -> None:
         keeping.disable(recorder, person.id)
         audit.note(recorder, None, "person.disabled", person.id, person.name, address=audit.COMMAND_LINE)
 
-    _write(chosen, write)
+    keyboard.write(chosen, write)
     return 0
 
 
 def _list_tokens(arguments: argparse.Namespace) -> int:
     at_us = now_us()
-    for token in _read(_opened(arguments), lambda _, store: tokens.tokens(store)):
+    for token in read(opened(arguments.config), tokens.tokens):
         state = "" if token.lasts(at_us) else "  (ended)"
         used = iso(token.used_us) or "never used"
         print(f"{token.id}  {rules.as_words(token.scopes):<16}{used}  {token.name}{state}")
@@ -133,7 +130,7 @@ def _list_tokens(arguments: argparse.Namespace) -> int:
 
 
 def _add_token(arguments: argparse.Namespace) -> int:
-    chosen = _opened(arguments)
+    chosen = opened(arguments.config)
     person, name = _find(chosen, arguments.person).person, rules.clean_name(arguments.name)
     wanted = [one.strip() for one in str(arguments.scopes).split(",")]
     if unknown := set(wanted) - set(Scope):
@@ -146,7 +143,7 @@ def _add_token(arguments: argparse.Namespace) -> int:
         scopes = [Scope(one) for one in wanted]
         return tokens.add(recorder, name, person.id, scopes, now_us=at_us, expires_us=ends_us)
 
-    print(_write(chosen, write))
+    print(keyboard.write(chosen, write))
     return 0
 
 
@@ -155,40 +152,17 @@ def _revoke_token(arguments: argparse.Namespace) -> int:
         audit.note(recorder, None, "token.revoked", arguments.token, address=audit.COMMAND_LINE)
         return tokens.revoke(recorder, arguments.token, now_us())
 
-    if not _write(_opened(arguments), write):
+    if not keyboard.write(opened(arguments.config), write):
         raise BadInputError(f"there is no token {arguments.token} that could be ended; see: token list")
     return 0
 
 
-def _opened(arguments: argparse.Namespace) -> HubSettings:
-    chosen = settings.load(arguments.config)
-    if not chosen.database.exists():
-        raise UnavailableError(f"there is no database {chosen.database} yet; start the hub first")
-    prepare(chosen.database)
-    return chosen
-
-
 def _find(chosen: HubSettings, who: str) -> Account:
-    account = _read(chosen, lambda people, _: people.account(who) or people.account_by_login(who.lower()))
+    account = read(chosen, lambda store: _account(People(store), who))
     if account is None:
         raise BadInputError(f"there is nobody with the login name or id {who!r}; see: person list")
     return account
 
 
-def _read(chosen: HubSettings, question: Callable[[People, Store], T]) -> T:
-    store = Store(chosen.database)
-    try:
-        return question(People(store), store)
-    finally:
-        store.close()
-
-
-def _write(chosen: HubSettings, write: Callable[[Recorder], T]) -> T:
-    recorder = Recorder(chosen.database)
-    with database_errors(chosen.database):
-        try:
-            recorder.open()
-            with recorder.transaction():
-                return write(recorder)
-        finally:
-            recorder.close()
+def _account(people: People, who: str) -> Account | None:
+    return people.account(who) or people.account_by_login(who.lower())

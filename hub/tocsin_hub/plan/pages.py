@@ -6,7 +6,7 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
-from tocsin_hub.forgetting import StillHeardError
+from tocsin_hub.forgetting import NoRoomError, StillHeardError
 from tocsin_hub.people import access, audit
 from tocsin_hub.people.access import page_for, viewer
 from tocsin_hub.people.guard import takes_body
@@ -93,6 +93,8 @@ def forget(node: str) -> ResponseReturnValue:
     record, hub = _seen(node), services()
     try:
         hub.forgetting.give_up(node, audit.noting("room.forgotten", node))
+    except NoRoomError as error:  # somebody else was faster
+        raise NotFound from error
     except StillHeardError:
         return _question(record, refused=True), 409
     return redirect(url_for("plan.edit", forgotten=record.room))
