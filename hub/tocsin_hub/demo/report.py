@@ -81,7 +81,8 @@ def summary(played: Sequence[Played], sightings: Iterable[Sighting]) -> dict[str
     ``duplicates`` counts detections beyond the first of one sound, and rows stored twice.
     """
     sightings = list(sightings)
-    outcomes, strays = judge([sound for sound in played if is_told(sound.label)], sightings)
+    judged, strays = judge(played, sightings)
+    outcomes = [outcome for outcome in judged if is_told(outcome.played.label)]
     stages = ("detected", "stored", "shown")
     reached = {stage: sum(o.latency(stage) is not None for o in outcomes) for stage in stages}
     extra = sum(max(0, len(outcome.sightings) - 1) for outcome in outcomes)

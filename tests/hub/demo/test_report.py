@@ -46,6 +46,14 @@ def test_a_detection_without_sound_is_a_false_alarm() -> None:
     assert (report["false_alarms"], report["lost"]) == (4, 1)
 
 
+def test_a_sound_that_matters_little_is_no_false_alarm_when_it_is_heard() -> None:
+    """Nobody must be told that somebody cries; whoever is, is told the truth."""
+    cry = sighting(1, "crying", 1001.0)
+    report = summary([Played("press-shop", "crying", 1000.0, 3.0, -20.0)], [cry])
+    assert (report["played"], report["lost"], report["false_alarms"]) == (0, 0, 0)
+    assert summary([], [cry])["false_alarms"] == 1
+
+
 def test_speech_is_not_expected() -> None:
     """Nobody must be told of speech, so it cannot be lost."""
     assert summary([Played("press-shop", "speech", 1000.0, 3.0, -20.0)], [])["played"] == 0
