@@ -131,6 +131,7 @@ class Link:
         self._session = 0
         self._answered = False
         self._hub_epoch: str | None = None
+        self._strange_hub = False
         self.garbage = 0
         """Messages from outside that could not be read."""
         self.on_stored: Callable[[Iterable[str]], None] = lambda _ids: None
@@ -154,10 +155,19 @@ class Link:
             self._changed.notify_all()
 
     def send_heartbeat(self, heartbeat: Heartbeat) -> None:
-        """Send ``heartbeat`` if there is a connection; a lost one is no loss."""
+        """Send ``heartbeat`` if there is a connection; a lost one is no loss.
+
+        Before it, a hub that was not there when the node came is told who the node is: heartbeats of a
+        site's nodes are spread over time, so its start is no rush.
+        """
         client = self._client
-        if client is not None:
-            client.publish(self._topic("hb"), encode(heartbeat), qos=0)
+        if client is None:
+            return
+        if self._strange_hub:
+            self._strange_hub = False
+            client.publish(self._topic("birth"), self._birth(), qos=1)
+            self._hooks.connected()
+        client.publish(self._topic("hb"), encode(heartbeat), qos=0)
 
     def send_troubles(self, troubles: TroublesChanged) -> None:
         """Send ``troubles``, retained, if there is a connection; without one they are due after the next."""
@@ -370,9 +380,14 @@ class Link:
         away = hub.state is Presence.OFFLINE
         log.info("hub is %s", hub.state)
         with self._changed:
-            if fresh or self._hub_epoch not in {None, hub.epoch}:
+            another = self._hub_epoch not in {None, hub.epoch}
+            if fresh or another:
                 self._delivery.hub(away=True)
             self._delivery.hub(away=away)
+            # It may not know the node: a birth is not kept by the broker, and not every broker (RabbitMQ)
+            # tells the hub what it keeps.
+            if not away and (another or (fresh and self._hub_epoch is None)):
+                self._strange_hub = True
             self._hub_epoch = hub.epoch
             self._changed.notify_all()
 

@@ -23,14 +23,14 @@ NAMESPACE = "/live"
 class HubProcess:
     """The hub in ``folder``; its log is ``hub.log`` there."""
 
-    def __init__(self, folder: Path, broker_port: int, threads: int = 64) -> None:
+    def __init__(self, folder: Path, broker_port: int, threads: int = 64, protocol: str = "5") -> None:
         self.folder = folder
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self.config = folder / "hub.toml"
         self.config.write_text(
             f'state_folder = "state"\n[web]\nport = {self.port}\nthreads = {threads}\n'
-            f"[broker]\nport = {broker_port}\n",
+            f'[broker]\nport = {broker_port}\nprotocol = "{protocol}"\n',
             encoding="utf-8",
         )
         self.process: subprocess.Popen[bytes] | None = None
@@ -96,9 +96,11 @@ class HubProcess:
 
 
 @contextlib.contextmanager
-def hub_process(folder: Path, broker_port: int, threads: int = 64, status: int = 200) -> Iterator[HubProcess]:
+def hub_process(
+    folder: Path, broker_port: int, threads: int = 64, status: int = 200, protocol: str = "5"
+) -> Iterator[HubProcess]:
     """A hub for the life of the ``with`` block; it must end well if it still runs."""
-    hub = HubProcess(folder, broker_port, threads)
+    hub = HubProcess(folder, broker_port, threads, protocol)
     try:
         hub.start(status)
         yield hub

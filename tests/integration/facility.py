@@ -17,6 +17,7 @@ from typing import IO
 
 import numpy as np
 
+from tests.integration.rabbitmq import rabbitmq_command
 from tocsin_hub.demo.broker import BrokerAddress, embedded_command, free_port, mosquitto_command
 from tocsin_hub.demo.player import BLOCK, RATE_HZ, to_pcm
 from tocsin_hub.demo.script import Room
@@ -38,15 +39,19 @@ class Produced:
 
 
 class Facility:
-    """Broker, hub and node in ``folder``. ``which`` is ``embedded`` or ``mosquitto``."""
+    """Broker, hub and node in ``folder``. ``which`` is ``embedded``, ``mosquitto`` or ``rabbitmq``."""
 
-    def __init__(self, folder: Path, which: str) -> None:
+    def __init__(self, folder: Path, which: str, mapper: int = 0) -> None:
+        """``mapper`` is the port of Erlang's port mapper, for ``rabbitmq``."""
         self.folder = folder
         port = free_port()
-        make = embedded_command if which == "embedded" else _mosquitto
-        self._broker_command = make(folder, port)
+        if which == "rabbitmq":
+            self._broker_command = rabbitmq_command(folder, port, mapper)
+        else:
+            make = embedded_command if which == "embedded" else _mosquitto
+            self._broker_command = make(folder, port)
         self._broker: subprocess.Popen[bytes] | None = None
-        self.address = BrokerAddress("127.0.0.1", port)
+        self.address = BrokerAddress("127.0.0.1", port, "3.1.1" if which == "rabbitmq" else "5")
         self.site = Site(folder, self.address, free_port())
         self._speaker: Loudspeaker | None = None
 
@@ -64,7 +69,7 @@ class Facility:
         self.site.stop()
         if self._broker:
             self._broker.terminate()
-            self._broker.wait(10)
+            self._broker.wait(30)
 
     def start_broker(self) -> None:
         with (self.folder / "broker.log").open("ab") as log:

@@ -54,6 +54,8 @@ class BrokerAddress:
 
     host: str
     port: int
+    protocol: str = "5"
+    """MQTT version: ``5`` or ``3.1.1``."""
 
 
 def free_port() -> int:

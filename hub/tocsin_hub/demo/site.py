@@ -23,6 +23,7 @@ port = {port}
 [broker]
 host = {broker_host}
 port = {broker_port}
+protocol = {broker_protocol}
 [store]
 path = {store}
 """
@@ -38,6 +39,7 @@ device = {device}
 [broker]
 host = {broker_host}
 port = {broker_port}
+protocol = {broker_protocol}
 [outbox]
 path = {outbox}
 """
@@ -154,7 +156,9 @@ class Site:
         return child
 
     def _write(self, name: str, template: str, **values: str | int) -> Path:
-        values = {"broker_host": self._broker.host, "broker_port": self._broker.port, **values}
+        broker = self._broker
+        where = {"broker_host": broker.host, "broker_port": broker.port, "broker_protocol": broker.protocol}
+        values = {**where, **values}
         path = self.folder / name
         quoted = {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
         path.write_text(template.format(**quoted), encoding="utf-8")
