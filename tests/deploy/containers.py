@@ -53,6 +53,10 @@ class Machine:
         subprocess.run(["tar", "-C", str(self.root), "-xf", str(tree())], check=True)
         (self.root / "etc/hostname").write_text(f"{self.name}\n", encoding="ascii")
         (self.root / "etc/machine-id").write_text("", encoding="ascii")
+        # As Debian's installer writes it.
+        (self.root / "etc/hosts").write_text(
+            f"127.0.0.1 localhost\n127.0.1.1 {self.name}\n", encoding="ascii"
+        )
         shutil.copy("/etc/resolv.conf", self.root / "etc/resolv.conf")
 
     def boot(self) -> None:

@@ -6,9 +6,9 @@ The tests stand in the order in which they happen, and each begins where the one
 import json
 import re
 import shutil
+import socket
 import ssl
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,10 +65,10 @@ class Stores(SiteOfContainers):
             "all": {
                 "hosts": {
                     "localhost": here,
-                    **{name: inside for name in ("stores", "tocsin", "press-1", "paint-1")},
+                    **dict.fromkeys(("stores", "tocsin", "press-1", "paint-1"), inside),
                 },
                 "children": {
-                    **{group: stores for group in ("db", "redis", "rabbitmq")},
+                    **dict.fromkeys(("db", "redis", "rabbitmq"), stores),
                     "hub": {"hosts": {"tocsin": {}}},
                     "nodes": {"hosts": {"press-1": {}, "paint-1": {}}},
                 },
@@ -129,7 +129,7 @@ def _openssl(*command: str) -> None:
 
 
 class Speaker:
-    """A client of the broker with the certificate of ``name``; what it hears, and whether it was let go on."""
+    """A client of the broker with the certificate of ``name``; what it hears, and whether it was cut off."""
 
     def __init__(self, stores: Stores, name: str, client: str = "", will: str = "") -> None:
         self.heard: list[tuple[str, bytes]] = []
@@ -211,7 +211,7 @@ def test_passwords_are_made_for_nobody_else(stores: Stores, name: str) -> None:
 
 
 def test_the_hub_has_a_database_that_keeps_what_it_was_told(stores: Stores) -> None:
-    """As the role that owns it, with the certificate checked; by an order of bytes, and on the disk at COMMIT."""
+    """As the role that owns it, with the certificate checked; in order of bytes, on the disk at COMMIT."""
     assert (
         stores.psql("create table if not exists kept (word text); insert into kept values ('방')").returncode
         == 0
@@ -345,9 +345,7 @@ def test_the_broker_lets_no_stranger_in(stores: Stores) -> None:
         bare.recv(1)  # with TLS 1.3, a missing certificate is said after the handshake
 
 
-def _socket(port: int) -> Any:
-    import socket
-
+def _socket(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), 10)
 
 
@@ -370,5 +368,4 @@ def test_a_retired_node_is_cut_off_and_refused(stores: Stores) -> None:
     again = stores.play("site.yml", "--tags", "broker")
     assert again.status == 0, again.text
     assert set(again.changed.values()) == {0}, again.text
-    time.sleep(0.0)
     assert Speaker(stores, "press-1").reason != "Success"
