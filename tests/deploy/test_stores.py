@@ -60,7 +60,7 @@ class Stores(SiteOfContainers):
             "ansible_nsenter_pid": self.machine.leader,
         }
         here = {"ansible_connection": "local", "ansible_python_interpreter": str(TOOLS / "python")}
-        stores = {"hosts": {"stores": {}}}
+        alone: dict[str, Any] = {"hosts": {"stores": {}}}
         return {
             "all": {
                 "hosts": {
@@ -68,7 +68,7 @@ class Stores(SiteOfContainers):
                     **dict.fromkeys(("stores", "tocsin", "press-1", "paint-1"), inside),
                 },
                 "children": {
-                    **dict.fromkeys(("db", "redis", "rabbitmq"), stores),
+                    **dict.fromkeys(("db", "redis", "rabbitmq"), alone),
                     "hub": {"hosts": {"tocsin": {}}},
                     "nodes": {"hosts": {"press-1": {}, "paint-1": {}}},
                 },
@@ -153,7 +153,9 @@ class Speaker:
         self._client.on_disconnect = lambda *_: setattr(self, "cut_off", True)
         self._client.on_subscribe = lambda *_: setattr(self, "granted", self.granted + 1)
         self._client.on_publish = lambda *_: setattr(self, "taken", self.taken + 1)
-        self._client.on_message = lambda _c, _d, message: self.heard.append((message.topic, message.payload))
+        self._client.on_message = lambda _c, _d, message: self.heard.append(
+            (message.topic, bytes(message.payload))
+        )
         self._client.connect("127.0.0.1", stores.broker_port, 10)
         self._client.loop_start()
         wait_until(lambda: bool(self.reason) or self.cut_off, 30.0, f"an answer to {name}")

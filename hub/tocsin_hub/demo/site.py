@@ -157,7 +157,11 @@ class Site:
 
     def _write(self, name: str, template: str, **values: str | int) -> Path:
         broker = self._broker
-        where = {"broker_host": broker.host, "broker_port": broker.port, "broker_protocol": broker.protocol}
+        where: dict[str, str | int] = {
+            "broker_host": broker.host,
+            "broker_port": broker.port,
+            "broker_protocol": broker.protocol,
+        }
         values = {**where, **values}
         path = self.folder / name
         quoted = {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
