@@ -7,6 +7,7 @@ from pathlib import Path
 from tocsin_hub.demo.broker import free_port, running
 
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+START_SECONDS = 90.0
 _CONFIG = """\
 listeners.tcp = none
 mqtt.listeners.tcp.default = 127.0.0.1:{port}

@@ -9,7 +9,7 @@ import pytest
 
 from tests.hub.processes import hub_process
 from tests.integration.facility import ROOM, Facility, wait_until
-from tests.integration.rabbitmq import port_mapper, rabbitmq_command
+from tests.integration.rabbitmq import START_SECONDS, port_mapper, rabbitmq_command
 from tests.integration.test_nothing_is_lost import all_stored
 from tocsin_hub.demo.broker import free_port, running
 from tocsin_hub.fleet.cli import main
@@ -72,7 +72,10 @@ def test_two_hundred_nodes_lose_nothing(tmp_path: Path) -> None:
     port = free_port()
     with port_mapper(tmp_path) as mapper:
         command = rabbitmq_command(tmp_path, port, mapper)
-        with running(command, tmp_path / "broker.log", port), hub_process(tmp_path, port, protocol="3.1.1"):
+        with (
+            running(command, tmp_path / "broker.log", port, START_SECONDS),
+            hub_process(tmp_path, port, protocol="3.1.1"),
+        ):
             report = tmp_path / "report.json"
             arguments = [
                 "--broker", f"mqtt://127.0.0.1:{port}", "--protocol", "3.1.1", "--nodes", "200",

@@ -125,11 +125,17 @@ def _address(url: str) -> BrokerAddress:
 
 
 @contextmanager
-def running(command: list[str], log: Path, port: int) -> Iterator["subprocess.Popen[bytes]"]:
-    """A child process that listens on ``port``; it is stopped at the end of the ``with`` block."""
+def running(
+    command: list[str], log: Path, port: int, seconds: float = START_SECONDS
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """A child process that listens on ``port``, for the life of the ``with`` block.
+
+    Raises:
+        UnavailableError: it does not listen after ``seconds``.
+    """
     with log.open("ab") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
         try:
-            _wait_for(process, port, log)
+            _wait_for(process, port, log, seconds)
             yield process
         finally:
             process.terminate()
@@ -139,8 +145,8 @@ def running(command: list[str], log: Path, port: int) -> Iterator["subprocess.Po
                 process.kill()
 
 
-def _wait_for(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
+def _wait_for(process: "subprocess.Popen[bytes]", port: int, log: Path, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break
