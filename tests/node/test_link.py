@@ -21,6 +21,7 @@ import tocsin_node.link
 from tests.node.conftest import BrokerProcess
 from tests.node.events import born, event
 from tests.node.fake_hub import NODE, FakeHub, until
+from tests.node.test_metrics import BEAT
 from tocsin_node.delivery import BATCH_EVENTS
 from tocsin_node.link import Hooks, Identity, Link
 from tocsin_node.outbox import Outbox
@@ -295,6 +296,28 @@ def test_while_the_hub_is_known_to_be_away_nothing_is_repeated_and_all_is_when_i
         hub.acks = True
         hub.say(HUB_STATE, encode(HubPresence(state=Presence.ONLINE, epoch="e2", at=now)), retain=True)
         until(emptied(one))
+
+
+def test_a_hub_that_comes_anew_is_told_who_the_node_is_with_the_next_heartbeat(
+    broker: BrokerProcess, hub: FakeHub, tmp_path: Path
+) -> None:
+    now = event(1).onset
+    told = threading.Event()
+    with node(broker, tmp_path, hooks=Hooks(connected=told.set)) as one:
+        until(lambda: one.link.connected and hub.payloads("birth"))
+        until(lambda: one.link._hub_epoch == "e0")
+        one.link.send_heartbeat(BEAT)
+        until(lambda: hub.payloads("hb"))
+        before = len(hub.payloads("birth"))
+        told.clear()
+        hub.say(HUB_STATE, encode(HubPresence(state=Presence.OFFLINE, epoch="e0", at=now)), retain=True)
+        hub.say(HUB_STATE, encode(HubPresence(state=Presence.ONLINE, epoch="e1", at=now)), retain=True)
+        until(lambda: one.link._hub_epoch == "e1")
+        for _ in range(2):
+            one.link.send_heartbeat(BEAT)
+        until(lambda: len(hub.payloads("hb")) == 3)
+        assert len(hub.payloads("birth")) == before + 1
+        assert told.is_set()
 
 
 def test_an_event_that_the_hub_passes_over_is_set_aside_and_holds_nothing_up(
