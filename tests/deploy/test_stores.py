@@ -226,7 +226,7 @@ def test_the_hub_has_a_database_that_keeps_what_it_was_told(stores: Stores) -> N
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"password": "guessed"}, "password authentication failed"),
+        ({"password": "guessed"}, "password authentication failed"),  # pragma: allowlist secret
         ({"password": ""}, "no password supplied"),
         ({"sslmode": "disable"}, "no encryption"),
         ({"dbname": "postgres"}, "no pg_hba.conf entry"),
