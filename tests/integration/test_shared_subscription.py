@@ -4,6 +4,7 @@ It is what docs/scaling.md says of it; a Mosquitto that does otherwise makes ano
 """
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -143,5 +144,5 @@ def _given(worker: Worker) -> set[int]:
     before = -1
     while before != len(worker.got):
         before = len(worker.got)
-        threading.Event().wait(0.5)
+        time.sleep(0.5)
     return set(worker.got)
