@@ -19,6 +19,11 @@ def has_corpus() -> bool:
     return (CORPUS / "manifest.csv").is_file()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The database of all tests of the hub that do not say otherwise."""
+    parser.addoption("--database", choices=["sqlite", "postgresql"], default="sqlite")
+
+
 def pytest_report_header() -> str:
     """Say at the top of every run whether the recordings are heard or left out."""
     if has_corpus():
@@ -27,13 +32,18 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without recordings, leave out the tests that need them: a skip would look like a broken machine."""
-    if has_corpus():
-        return
-    needing = [item for item in items if item.get_closest_marker("corpus")]
-    items[:] = [item for item in items if not item.get_closest_marker("corpus")]
-    if needing:
-        config.hook.pytest_deselected(items=needing)
+    """Leave out the tests that cannot be part of this run: a skip would look like a broken machine."""
+    if not has_corpus():
+        _leave_out("corpus", config, items)
+    if config.getoption("--database") != "sqlite":
+        _leave_out("sqlite", config, items)
+
+
+def _leave_out(marker: str, config: pytest.Config, items: list[pytest.Item]) -> None:
+    out = [item for item in items if item.get_closest_marker(marker)]
+    items[:] = [item for item in items if not item.get_closest_marker(marker)]
+    if out:
+        config.hook.pytest_deselected(items=out)
 
 
 @pytest.fixture(name="corpus", scope="session")

@@ -9,6 +9,7 @@ from tocsin_hub.auth import LINK_MINUTES, make_login_link, secret_key
 from tocsin_hub.link import CLIENT_ID
 from tocsin_hub.people import audit
 from tocsin_hub.people.cli import add_commands
+from tocsin_hub.place import stand_by
 from tocsin_hub.recorder import Recorder, prepare
 from tocsin_hub.retention.cli import add_store_commands
 from tocsin_hub.server import check_address, serve
@@ -111,6 +112,8 @@ def _run(arguments: argparse.Namespace) -> int:
     # Whatever is wrong is said here, in one line, before any process is started.
     secret_key(chosen.state_folder)
     make_client(chosen.broker, CLIENT_ID)
+    # Before its tables are touched: the hub that leads may be of the version before.
+    stand_by(chosen.database)
     prepare(chosen.database)
     check_address(chosen.web)
     _greet(chosen)

@@ -156,7 +156,7 @@ class Forgetting:
 
     def _forgetting(self, node: str, zone: str) -> Work:
         def write(recorder: Recorder) -> Outcome:
-            now_us, execute = self._clock(), recorder.database.conn.execute
+            now_us, execute = self._clock(), recorder.database.execute
             if not execute("UPDATE retired_nodes SET done = 1 WHERE node = ?", (node,)).rowcount:
                 return Outcome()  # it has spoken since
             for table in _TABLES:

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from tocsin_hub import settings
+from tocsin_hub.place import database_errors
 from tocsin_hub.recorder import Recorder, prepare
 from tocsin_hub.settings import HubSettings
-from tocsin_hub.store import Store, database_errors
+from tocsin_hub.store import Store
 from tocsin_shared.errors import UnavailableError
 
 T = TypeVar("T")

@@ -3,7 +3,6 @@
 Nothing here commits but :meth:`Recorder.transaction`. A recorder belongs to the thread that opened it.
 """
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, replace
@@ -15,13 +14,13 @@ from typing import Any, Protocol
 import msgspec
 from sqlite_utils import Database
 
-from tocsin_hub.connection import connect
+from tocsin_hub.connection import FAULTS, Connection, connect
 from tocsin_hub.migrations import MIGRATIONS
+from tocsin_hub.place import Lead, Place, PostgresPlace, database_errors, prepare_postgres, write_to
 from tocsin_hub.rooms import NodeRecord
 from tocsin_hub.store import (
     EVENT_COLUMNS,
     StoredEvent,
-    database_errors,
     event_from_row,
     words_text,
 )
@@ -33,8 +32,6 @@ KEPT_QUARANTINE_ROWS = 1000
 KEPT_TROUBLE_ROWS = 1000
 """Of each node: a loose plug must not fill the disk."""
 KEPT_PAYLOAD_BYTES = 1024
-_KEPT_LOG_BYTES = 64 * 1024 * 1024
-"""The write-ahead log may grow while a backup reads; then it is cut back to this."""
 _PHASE_ORDER = {Phase.ONSET: 0, Phase.UPDATE: 1, Phase.OFFSET: 2}
 _NAMES = ", ".join(EVENT_COLUMNS)
 _INSERT_EVENT = (
@@ -62,7 +59,7 @@ _FLAGS = [EVENT_COLUMNS.index(name) for name in ("late", "test")]
 class Pending(Protocol):
     """What was gathered in a transaction, to be written before it ends."""
 
-    def write(self, connection: sqlite3.Connection) -> None:
+    def write(self, connection: Connection) -> None:
         """Write all of it."""
 
 
@@ -109,13 +106,15 @@ def detected_us(message: SoundDetected) -> int | None:
 class Recorder:
     """The write connection. Use it from one thread only.
 
-    All methods raise :class:`sqlite3.Error`: the thread that owns the recorder tells a full disk from a
-    message that cannot be stored.
+    All methods raise one of :data:`~tocsin_hub.connection.FAULTS`: the thread that owns the recorder tells a
+    full disk from a message that cannot be stored.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place, lead: Lead | None = None) -> None:
+        """``lead`` is what the hub that leads holds; nobody else has one."""
         self.path = path
-        self._database: Database | None = None
+        self._lead = lead
+        self._connection: Connection | None = None
         self.changes = 0
         """Number of the last change that was given out."""
         self.pending: Pending | None = None
@@ -125,36 +124,29 @@ class Recorder:
         self._expected: dict[str, Any] = {}
 
     def open(self) -> None:
-        """Connect, in write-ahead mode, each commit forced to the disk."""
-        connection = connect(self.path)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA journal_size_limit = {_KEPT_LOG_BYTES}")
-        connection.execute("PRAGMA synchronous = FULL")
-        self._database = Database(connection)
+        """Connect; each commit is forced to the disk."""
+        self._connection = write_to(self.path, self._lead)
         self.changes = self._counter("change")
 
     def close(self) -> None:
         """Close the connection; an open transaction is rolled back."""
-        if self._database is not None:
-            self._database.close()
-            self._database = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     @property
-    def database(self) -> Database:
+    def database(self) -> Connection:
         """The open connection; what is :attr:`pending` is written first, so that whoever asks sees it."""
         self.settle()
         self._expected.clear()  # whoever asks may write
-        return self._opened()
+        return self.connection
 
     @property
-    def connection(self) -> sqlite3.Connection:
+    def connection(self) -> Connection:
         """The open connection, for those whose questions nothing :attr:`pending` can change."""
-        return self._opened().conn
-
-    def _opened(self) -> Database:
-        if self._database is None:
+        if self._connection is None:
             raise RuntimeError("the recorder is not open")
-        return self._database
+        return self._connection
 
     def settle(self) -> None:
         """Write what is :attr:`pending`, and forget it; of what cannot be written nothing stays."""
@@ -164,31 +156,37 @@ class Recorder:
         if not self.alone:  # whatever fails is rolled back with the whole transaction
             pending.write(self.connection)
             return
-        self.connection.execute("SAVEPOINT pending")
-        try:
+        with self.savepoint():
             pending.write(self.connection)
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Of what is inside nothing stays when it fails, and the transaction goes on."""
+        self.connection.execute("SAVEPOINT inside")
+        try:
+            yield
         except BaseException:
-            with suppress(sqlite3.Error):  # a full disk has ended the whole transaction already
-                self.connection.execute("ROLLBACK TO pending")
+            with suppress(*FAULTS):  # a full disk has ended the whole transaction already
+                self.connection.execute("ROLLBACK TO SAVEPOINT inside")
             raise
-        self.connection.execute("RELEASE pending")
+        self.connection.execute("RELEASE SAVEPOINT inside")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Everything inside is committed as one, or nothing of it."""
-        # IMMEDIATE: a deferred transaction that later wants to write fails at once instead of waiting.
-        self.database.execute("BEGIN IMMEDIATE")
+        self.connection.begin()
         given_out = self.changes
         try:
+            given_out = self.changes = self._counter("change")  # another process may have given out some
             yield
             self.settle()
             if self.changes != given_out:
                 self._set_counter("change", self.changes)
-            self.database.commit()
+            self.connection.commit()
         except BaseException:
             self.pending = None
             self.changes = given_out
-            self.database.rollback()
+            self.connection.rollback()
             raise
         finally:
             self._expected.clear()
@@ -285,9 +283,10 @@ class Recorder:
     def save_node(self, record: NodeRecord) -> None:
         """Store all that is known about one node, in place of what was."""
         self.database.execute(
-            "INSERT OR REPLACE INTO nodes "
-            "(node, birth, conn, heartbeat, boot, last_seen_us, state, since_us) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO nodes (node, birth, conn, heartbeat, boot, last_seen_us, state, since_us) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (node) DO UPDATE SET birth = excluded.birth, "
+            "conn = excluded.conn, heartbeat = excluded.heartbeat, boot = excluded.boot, "
+            "last_seen_us = excluded.last_seen_us, state = excluded.state, since_us = excluded.since_us",
             (
                 record.node,
                 words_text(record.birth),
@@ -302,21 +301,22 @@ class Recorder:
 
     def save_troubles(self, changed: TroublesChanged, now_us: int) -> None:
         """Store the troubles of a node; those that it does not name any more ended with its process, now."""
-        execute = self.database.conn.execute
+        execute = self.database.execute
         for trouble in changed.troubles:
             until_us = None if trouble.until is None else to_us(trouble.until)
             execute(
                 "INSERT INTO troubles (id, node, kind, since_us, until_us, detail) VALUES (?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (id) DO UPDATE SET since_us = excluded.since_us, "
-                "until_us = coalesce(excluded.until_us, until_us) WHERE node = excluded.node",
+                "until_us = coalesce(excluded.until_us, troubles.until_us) "
+                "WHERE troubles.node = excluded.node",
                 (trouble.id, changed.node, trouble.kind, to_us(trouble.since), until_us, trouble.detail),
             )
         still = [trouble.id for trouble in changed.troubles if trouble.until is None]
-        marks = ", ".join("?" * len(still))
+        others = f" AND id NOT IN ({', '.join('?' * len(still))})" if still else ""
         execute(
-            f"UPDATE troubles SET until_us = max(?, since_us) "  # noqa: S608
-            f"WHERE node = ? AND until_us IS NULL AND id NOT IN ({marks})",
-            (now_us, changed.node, *still),
+            "UPDATE troubles SET until_us = CASE WHEN since_us > ? THEN since_us ELSE ? END "  # noqa: S608
+            f"WHERE node = ? AND until_us IS NULL{others}",
+            (now_us, now_us, changed.node, *still),
         )
         execute(
             "DELETE FROM troubles WHERE node = ? AND until_us IS NOT NULL AND id NOT IN "
@@ -373,12 +373,14 @@ def _values(event: StoredEvent) -> tuple[Any, ...]:
     return tuple(values)
 
 
-def prepare(path: Path) -> None:
+def prepare(path: Place) -> None:
     """Make the database at ``path``, or bring its tables up to date.
 
     Raises:
         UnavailableError: it cannot be opened or written, is not a database, or was made by a newer hub.
     """
+    if isinstance(path, PostgresPlace):
+        return prepare_postgres(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -388,7 +390,7 @@ def prepare(path: Path) -> None:
         try:
             # Of effect only before the first table is made: what is pruned can be given back to the disk.
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            _migrate(Database(connection), path)
+            return _migrate(Database(connection), path)
         finally:
             connection.close()
 

@@ -25,9 +25,9 @@ from tocsin_hub.incidents.watch import Watch
 from tocsin_hub.ingest import Ingest
 from tocsin_hub.link import Link
 from tocsin_hub.live import Live
-from tocsin_hub.lock import DatabaseLock
 from tocsin_hub.people.reading import People
 from tocsin_hub.phones.service import Phones
+from tocsin_hub.place import Lead, lead_of
 from tocsin_hub.recorder import Recorder, prepare
 from tocsin_hub.retention.pruner import Pruner
 from tocsin_hub.rollouts.engine import Rollouts, Surroundings
@@ -43,7 +43,7 @@ from tocsin_hub.writer import Writer
 from tocsin_shared.errors import UnavailableError
 
 TICK_SECONDS = 1.0
-_LOCK_SECONDS = 30.0
+_LEAD_SECONDS = 30.0
 """A hub that is started anew waits so long for its forerunner, which may still commit."""
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Hub:
     forgetting: Forgetting
     engine: Engine
     pruner: Pruner
-    lock: DatabaseLock
+    lead: Lead
     _stopping: threading.Event
 
     def start(self, on_death: Callable[[str], None] = end_process) -> None:
@@ -74,7 +74,7 @@ class Hub:
             SettingsError: a password or certificate file of the broker cannot be used.
             UnavailableError: another hub uses the database.
         """
-        self.lock.take(_LOCK_SECONDS)
+        self.lead.take(_LEAD_SECONDS)
         self.live.start(on_death)
         self.writer.start(self.ingest.settle, on_death)
         self.engine.start(on_death)
@@ -95,7 +95,7 @@ class Hub:
         self.writer.stop()
         self.live.stop()
         self.services.store.close()
-        self.lock.release()
+        self.lead.release()
 
     def _hearing(self, connected: bool) -> None:
         self.services.rooms.set_hearing(connected, self.services.clock())
@@ -134,8 +134,8 @@ def build(
         on_incident(incident)
 
     ingest, watch = _ingest(parts, on_change, rollouts), _watch(parts, on_change)
-    pruner = Pruner(settings.store, parts.writer, clock, lambda gone: ingest.count(-gone))
-    lock, forgetting = DatabaseLock(settings.database), _forgetting(parts)
+    pruner = Pruner(settings.store, settings.database, parts.writer, clock, lambda gone: ingest.count(-gone))
+    forgetting = _forgetting(parts)
     services = Services(
         settings=settings,
         store=parts.store,
@@ -167,7 +167,7 @@ def build(
         forgetting=forgetting,
         engine=engine,
         pruner=pruner,
-        lock=lock,
+        lead=parts.lead,
         _stopping=threading.Event(),
     )
 
@@ -179,6 +179,7 @@ class _Parts:
     settings: HubSettings
     clock: Callable[[], int]
     epoch: str
+    lead: Lead
     store: Store
     rooms: Rooms
     link: Link
@@ -193,15 +194,16 @@ class _Parts:
 
 def _parts(settings: HubSettings, clock: Callable[[], int]) -> _Parts:
     epoch = str(ULID())
-    store = Store(settings.database)
+    store, lead = Store(settings.database), lead_of(settings.database)
     rooms = Rooms(store.nodes(), Hearing(connected=False, since_us=clock()), retired(store))
-    writer = Writer(Recorder(settings.database), settings.ingest)
+    writer = Writer(Recorder(settings.database, lead), settings.ingest)
     incidents = Incidents(store)
     desk = Desk(writer, clock, settings.incidents.limits)
     return _Parts(
         settings=settings,
         clock=clock,
         epoch=epoch,
+        lead=lead,
         store=store,
         rooms=rooms,
         link=Link(settings.broker, epoch, clock),

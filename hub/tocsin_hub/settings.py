@@ -6,6 +6,7 @@ from pathlib import Path
 from tocsin_hub.alerts.limits import RoadLimits
 from tocsin_hub.incidents.rules import Limits
 from tocsin_hub.phones.settings import ChannelSettings, PushSettings
+from tocsin_hub.place import Place, PostgresPlace, check_url
 from tocsin_hub.rollouts.settings import UpdateSettings
 from tocsin_shared import settings
 from tocsin_shared.broker import BrokerSettings
@@ -131,6 +132,13 @@ class StoreSettings:
     path: Path | None = setting(
         None, "The SQLite file; by default hub.sqlite in the state folder.", shown='"hub-state/hub.sqlite"'
     )
+    url: str = setting(
+        "",
+        "A PostgreSQL to be used instead: postgresql://USER@HOST:5432/NAME?sslmode=verify-full. No password.",
+    )
+    password_file: Path | None = setting(
+        None, "File that holds the password for url.", shown='"database-password"'
+    )
     keep_events_days: int = setting(
         365,
         "Detections are kept so long, but as long as their incident lasts; 0: for ever.",
@@ -156,6 +164,12 @@ class StoreSettings:
     prune_hour: int = setting(
         3, "Hour of the day, local time of this machine, in which old data goes.", minimum=0, maximum=23
     )
+
+    def __post_init__(self) -> None:
+        if self.url:
+            check_url(self.url)
+            if self.path is not None:
+                raise ValueError("path and url are both set; a hub has one database: take one of them out")
 
 
 @dataclass(frozen=True)
@@ -288,8 +302,10 @@ class HubSettings:
         return min(self.updates.downloads, (self.web.threads - SPARE_THREADS) // 2)
 
     @property
-    def database(self) -> Path:
-        """The SQLite file."""
+    def database(self) -> Place:
+        """The PostgreSQL, or the SQLite file."""
+        if self.store.url:
+            return PostgresPlace(self.store.url, self.store.password_file)
         return self.store.path or self.state_folder / "hub.sqlite"
 
 

@@ -5,24 +5,19 @@ belongs to the writer thread (see :mod:`tocsin_hub.recorder`).
 """
 
 import re
-import sqlite3
-import threading
-import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import msgspec
-from sqlite_utils import Database
 
-from tocsin_hub.connection import connect
+from tocsin_hub.connection import Parameters
+from tocsin_hub.place import Place, database_errors, read_from
 from tocsin_hub.rooms import NodeRecord, RoomState
 from tocsin_hub.times import from_us
 from tocsin_shared import codec
-from tocsin_shared.errors import BadInputError, DecodeError, UnavailableError
+from tocsin_shared.errors import BadInputError, DecodeError
 from tocsin_shared.events import (
     Certainty,
     Clock,
@@ -136,7 +131,6 @@ _OCCASIONS = {
 _NEWEST_FIRST = "ORDER BY onset_us DESC, id DESC LIMIT ?"
 CURSOR_PATTERN = r"^([0-9]{1,18}\.[0-9A-HJKMNP-TV-Z]{26})?(?!\n)$"
 """A place in a list: a time in microseconds and an id. Empty is the beginning of it."""
-_RESTORE = "; stop the hub and put a backup back: tocsin hub restore FILE"
 _BAD_CURSOR = "the cursor is not one that this hub gave out"
 _TOP = msgspec.json.Decoder(tuple[ScoredLabel, ...])
 
@@ -163,50 +157,22 @@ def in_zones(zones: frozenset[str], column: str = "zone") -> tuple[str, list[str
     return f" AND {column} IN ({', '.join('?' * len(zones))})", sorted(zones)
 
 
-@contextmanager
-def database_errors(path: Path) -> Iterator[None]:
-    """Turns errors of SQLite into ours.
-
-    Raises:
-        UnavailableError: the database cannot be used at the moment.
-    """
-    try:
-        yield
-    except sqlite3.Error as error:
-        # Of this very class are the errors of a file that is damaged or is no database.
-        remedy = _RESTORE if type(error) is sqlite3.DatabaseError else ""
-        raise UnavailableError(f"the database {path} cannot be used: {error}{remedy}") from error
-
-
 class Store:
     """Answers questions. Safe to use from several threads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.path = path
-        self._mine = threading.local()
-        self._all: weakref.WeakSet[Database] = weakref.WeakSet()
+        self._reader = read_from(path)
 
     def close(self) -> None:
-        """Close the connections of all threads; nobody may ask any more."""
-        for database in list(self._all):
-            database.close()
+        """Nobody may ask any more."""
+        self._reader.close()
 
-    def _database(self) -> Database:
-        database: Database | None = getattr(self._mine, "database", None)
-        if database is None:
-            # Only so that close() may close it: each connection is used by one thread alone.
-            connection = connect(self.path, check_same_thread=False)
-            connection.execute("PRAGMA query_only = 1")
-            database = Database(connection)
-            self._mine.database = database
-            self._all.add(database)
-        return database
-
-    def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def _rows(self, sql: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
         with database_errors(self.path):
-            return self._database().execute(sql, parameters).fetchall()
+            return self._reader.rows(sql, parameters)
 
-    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def rows(self, sql: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
         """Rows of a table that another module reads.
 
         Raises:
@@ -224,7 +190,8 @@ class Store:
             UnavailableError: the database cannot be used at the moment.
         """
         latest = self.counter("change") if zones else 0  # asked first, so that nothing lies between
-        inside, names = in_zones(zones, "+zone")  # by the index of changes: that of zones would need sorting
+        # By the index of changes: that of zones would need sorting.
+        inside, names = in_zones(zones, "zone || ''")
         rows = self._rows(
             f"{_SELECT_EVENTS} WHERE change > ?{inside} ORDER BY change LIMIT ?", (change, *names, limit + 1)
         )
@@ -253,7 +220,7 @@ class Store:
         labels = None if only.severity is None else self._labels(only.severity)
         if labels is None and len(zones) <= 1:
             inside, names = in_zones(zones)
-            where = f" WHERE {' AND '.join(conditions or ['1'])}{inside}"
+            where = f" WHERE {' AND '.join(conditions or ['TRUE'])}{inside}"
             sql = f"{_SELECT_EVENTS}{where} {_NEWEST_FIRST}"
             rows = self._rows(sql, (*parameters, *names, limit + 1))
         else:
@@ -286,14 +253,10 @@ class Store:
         ]
         if labels is not None and not labels:
             return []
-        each = ["some.zone = one.zone"] * bool(zones)
-        each += ["some.label = one.label", "some.test = 0"] * (labels is not None)
-        newest = f"SELECT id FROM events AS some WHERE {' AND '.join([*each, *conditions])} {_NEWEST_FIRST}"  # noqa: S608
-        sql = (
-            f"SELECT {', '.join(f'events.{name}' for name in EVENT_COLUMNS)} FROM "  # noqa: S608
-            "(SELECT value ->> 0 AS zone, value ->> 1 AS label FROM json_each(?)) AS one "
-            f"CROSS JOIN events ON events.id IN ({newest}) ORDER BY onset_us DESC, events.id DESC LIMIT ?"
-        )
+        each = ["ours.zone = one.zone"] * bool(zones)
+        each += ["ours.label = one.label", "ours.test = 0"] * (labels is not None)
+        what = f"FROM events AS ours WHERE {' AND '.join([*each, *conditions])} {_NEWEST_FIRST}"
+        sql = _merged_laterally(what) if self._reader.lateral else _merged_by_ids(what)
         return self._rows(sql, (msgspec.json.encode(wanted).decode(), *parameters, parameters[-1]))
 
     def event(self, event_id: str, zones: frozenset[str] = EVERYWHERE) -> StoredEvent | None:
@@ -329,6 +292,26 @@ class Store:
     def anybody_logged_in(self) -> bool:
         """Whether a login link was ever used."""
         return bool(self._rows("SELECT 1 FROM login_links WHERE used_us IS NOT NULL LIMIT 1"))
+
+
+def _merged_by_ids(newest: str) -> str:
+    """The newest of each of many, by their ids, as SQLite finds them; takes a JSON array of pairs first."""
+    return (
+        f"SELECT {', '.join(f'events.{name}' for name in EVENT_COLUMNS)} FROM "  # noqa: S608
+        "(SELECT value ->> 0 AS zone, value ->> 1 AS label FROM json_each(?)) AS one "
+        f"CROSS JOIN events ON events.id IN (SELECT id {newest}) "
+        "ORDER BY onset_us DESC, events.id DESC LIMIT ?"
+    )
+
+
+def _merged_laterally(newest: str) -> str:
+    """The same for a database in which a query may name what stands before it."""
+    return (
+        f"SELECT found.* FROM (SELECT each ->> 0 AS zone, each ->> 1 AS label "  # noqa: S608
+        "FROM jsonb_array_elements(CAST(? AS jsonb)) AS each) AS one "
+        f"CROSS JOIN LATERAL (SELECT {', '.join(EVENT_COLUMNS)} {newest}) AS found "
+        "ORDER BY found.onset_us DESC, found.id DESC LIMIT ?"
+    )
 
 
 def _conditions(only: HistoryFilter) -> tuple[list[str], list[Any]]:

@@ -7,7 +7,6 @@ work, and outcomes are handed on only after COMMIT.
 import logging
 import math
 import queue
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
+from tocsin_hub.connection import FAULTS, REFUSALS
 from tocsin_hub.incidents.model import Incident
 from tocsin_hub.recorder import Recorder
 from tocsin_hub.settings import IngestSettings
@@ -197,8 +197,8 @@ class Writer:
         while True:
             try:
                 return self._commit(batch)
-            except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
-                if _blames_the_work(error):
+            except FAULTS as error:
+                if isinstance(error, REFUSALS):
                     return self._one_by_one(batch, error)
                 self._note_trouble(error)
             except (ValueError, TypeError, OverflowError, TocsinError) as error:
@@ -240,9 +240,3 @@ class Writer:
         if str(error) != self._trouble:
             log.error("nothing can be stored, and nothing is acknowledged: %s; trying again", error)
         self._trouble = str(error)
-
-
-def _blames_the_work(error: sqlite3.Error) -> bool:
-    """Whether the values were at fault, rather than the disk or the database."""
-    kinds = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
-    return isinstance(error, kinds)

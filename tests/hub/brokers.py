@@ -11,7 +11,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from tocsin_hub.demo.broker import embedded_command, free_port, mosquitto_command, running
 from tocsin_shared import codec
-from tocsin_shared.events import EventRef, EventsCommitted
+from tocsin_shared.events import EventRef, EventsCommitted, SoundDetected
 from tocsin_shared.topics import HUB_STATE, node_topic
 
 MOSQUITTO = "/usr/sbin/mosquitto"
@@ -65,6 +65,10 @@ class Node:
     def send(self, topic: str, payload: bytes, retain: bool = False, qos: int = 1) -> None:
         """Publish, and wait until the broker has it."""
         self._client.publish(topic, payload, qos=qos, retain=retain).wait_for_publish(5)
+
+    def tell(self, message: SoundDetected) -> None:
+        """Publish a live event, and wait until the broker has it."""
+        self.send(node_topic(self._node, "ev", message.label), codec.encode(message))
 
     def close(self) -> None:
         self._client.disconnect()

@@ -11,6 +11,7 @@ from typing import Any
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from tests.hub.databases import at
 from tests.shared.messages import WHEN, sound
 from tocsin_hub.auth import make_login_link
 from tocsin_hub.incidents import keeping as incident_keeping
@@ -173,7 +174,10 @@ class FakeScreen:
 class Line:
     """Ingest, writer and database for real; broker and screen are fakes, and the clock is set by hand."""
 
-    def __init__(self, path: Path, settings: IngestSettings | None = None) -> None:
+    def __init__(self, file: Path, settings: IngestSettings | None = None) -> None:
+        self.file = file
+        """The database, where it is one of SQLite."""
+        path = at(file)
         prepare(path)
         self.now_us = START_US
         self.store = Store(path)

@@ -23,20 +23,24 @@ NAMESPACE = "/live"
 class HubProcess:
     """The hub in ``folder``; its log is ``hub.log`` there."""
 
-    def __init__(self, folder: Path, broker_port: int, threads: int = 64, protocol: str = "5") -> None:
+    def __init__(
+        self, folder: Path, broker_port: int, threads: int = 64, protocol: str = "5", *, database: str = ""
+    ) -> None:
+        """``database`` is the URL of a PostgreSQL."""
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self.config = folder / "hub.toml"
         self.config.write_text(
             f'state_folder = "state"\n[web]\nport = {self.port}\nthreads = {threads}\n'
-            f'[broker]\nport = {broker_port}\nprotocol = "{protocol}"\n',
+            f'[broker]\nport = {broker_port}\nprotocol = "{protocol}"\n[store]\nurl = "{database}"\n',
             encoding="utf-8",
         )
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, status: int = 200) -> None:
-        """Start, and wait until ``/healthz`` answers with ``status``."""
+    def start(self, status: int | None = 200) -> None:
+        """Start, and wait until ``/healthz`` answers with ``status``; with ``None`` do not wait."""
         with (self.folder / "hub.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tocsin_shared", "hub", "run", "--config", str(self.config)],
@@ -44,10 +48,18 @@ class HubProcess:
                 stderr=log,
                 start_new_session=True,
             )
-        self.wait_for(status)
+        if status is not None:
+            self.wait_for(status)
 
     def wait_for(self, status: int = 200) -> None:
         wait_until(lambda: self.health_status() == status, f"/healthz to say {status}\n{self.log}", 20)
+
+    def kill(self) -> None:
+        """End it and its worker as a power cut does."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(10)
 
     def stop(self) -> int:
         """Ask it to end; its exit status."""
@@ -97,20 +109,23 @@ class HubProcess:
 
 @contextlib.contextmanager
 def hub_process(
-    folder: Path, broker_port: int, threads: int = 64, status: int = 200, protocol: str = "5"
+    folder: Path,
+    broker_port: int,
+    threads: int = 64,
+    status: int = 200,
+    protocol: str = "5",
+    *,
+    database: str = "",
 ) -> Iterator[HubProcess]:
     """A hub for the life of the ``with`` block; it must end well if it still runs."""
-    hub = HubProcess(folder, broker_port, threads, protocol)
+    hub = HubProcess(folder, broker_port, threads, protocol, database=database)
     try:
         hub.start(status)
         yield hub
         if hub.process is not None and hub.process.poll() is None:
             assert hub.stop() == 0
     finally:
-        if hub.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(hub.process.pid, signal.SIGKILL)
-            hub.process.wait(10)
+        hub.kill()
 
 
 class Dashboard:
@@ -121,7 +136,7 @@ class Dashboard:
         self.transport = ""
         self._address = address
         self._client = socketio.Client(http_session=browser, handle_sigint=False, reconnection=False)
-        for name in ("hello", "event", "room"):
+        for name in ("hello", "event", "room", "incident"):
             self._client.on(name, lambda data, name=name: self.got.append((name, data)), namespace=NAMESPACE)
 
     def open(self, **headers: str) -> "Dashboard":

@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 
 from tests.hub.parts import birth, conn, feed, heartbeat, log_in, many, offset_of, ulid
 from tests.shared.messages import sound
+from tocsin_hub.connection import ServerError
 from tocsin_hub.root import Hub
 from tocsin_shared import codec
 from tocsin_shared.events import Clock, Message, Presence
@@ -205,11 +206,9 @@ def test_a_database_that_is_gone_is_a_503(
     hub: Hub, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> Any:
-        import sqlite3
+        raise ServerError("disk I/O error")
 
-        raise sqlite3.OperationalError("disk I/O error")
-
-    monkeypatch.setattr(hub.services.store, "_database", broken)
+    monkeypatch.setattr(hub.services.store._reader, "rows", broken)
     answer = client.get("/api/v1/events")
     assert answer.status_code == 503
     assert "disk" not in answer.text

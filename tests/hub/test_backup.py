@@ -23,6 +23,8 @@ from tocsin_hub.retention.backup import back_up, look_through, restore
 from tocsin_hub.store import Store
 from tocsin_shared.errors import BadInputError, UnavailableError
 
+pytestmark = pytest.mark.sqlite  # a PostgreSQL has tools of its own for backups
+
 
 def beside(folder: Path) -> set[str]:
     """Hidden files in ``folder``: what a failure must not leave behind."""
@@ -38,7 +40,7 @@ def filled(line: Line) -> Line:
 
 
 def test_a_backup_holds_what_was_committed_and_only_its_owner_reads_it(filled: Line, tmp_path: Path) -> None:
-    copy = back_up(filled.store.path, tmp_path / "copy.sqlite")
+    copy = back_up(filled.file, tmp_path / "copy.sqlite")
     assert (copy.path, copy.events) == (tmp_path / "copy.sqlite", 50)
     assert copy.bytes == copy.path.stat().st_size
     assert stat.S_IMODE(copy.path.stat().st_mode) == 0o600
@@ -65,7 +67,7 @@ def test_the_hub_goes_on_writing_meanwhile(filled: Line, tmp_path: Path) -> None
     try:
         wait_until(lambda: len(heard) > 2, "the first events", 60)
         before = len(heard)
-        copies = [back_up(filled.store.path, tmp_path / f"{n}.sqlite").events for n in range(3)]
+        copies = [back_up(filled.file, tmp_path / f"{n}.sqlite").events for n in range(3)]
         wait_until(lambda: len(heard) > before + 2, "events during the backups", 60)
     finally:
         stop.set()
@@ -79,9 +81,9 @@ def test_a_file_that_is_there_is_not_overwritten(filled: Line, tmp_path: Path) -
     target = tmp_path / "copy.sqlite"
     target.write_text("precious", encoding="utf-8")
     with pytest.raises(BadInputError, match="--force"):
-        back_up(filled.store.path, target)
+        back_up(filled.file, target)
     assert target.read_text(encoding="utf-8") == "precious"
-    assert back_up(filled.store.path, target, force=True).events == 50
+    assert back_up(filled.file, target, force=True).events == 50
     assert beside(tmp_path) == set()
 
 
@@ -97,7 +99,7 @@ def test_a_file_that_comes_meanwhile_is_not_overwritten(
 
     monkeypatch.setattr(backup, "look_through", slow)
     with pytest.raises(BadInputError, match="--force"):
-        back_up(filled.store.path, target)
+        back_up(filled.file, target)
     assert target.read_text(encoding="utf-8") == "precious"
     assert beside(tmp_path) == set()
 
@@ -105,7 +107,7 @@ def test_a_file_that_comes_meanwhile_is_not_overwritten(
 @pytest.mark.parametrize("place", ["nowhere/copy.sqlite", "."])
 def test_a_place_that_cannot_be_written_is_named(filled: Line, tmp_path: Path, place: str) -> None:
     with pytest.raises(UnavailableError, match="cannot be written"):
-        back_up(filled.store.path, tmp_path / place, force=True)
+        back_up(filled.file, tmp_path / place, force=True)
 
 
 def test_a_full_disk_leaves_nothing_behind(
@@ -118,7 +120,7 @@ def test_a_full_disk_leaves_nothing_behind(
 
     monkeypatch.setattr(backup, "_to_disk", full)
     with pytest.raises(UnavailableError, match="No space left on device"):
-        back_up(filled.store.path, target)
+        back_up(filled.file, target)
     assert not target.exists()
     assert beside(tmp_path) == set()
 
@@ -126,13 +128,13 @@ def test_a_full_disk_leaves_nothing_behind(
 def test_a_copy_that_is_not_whole_does_not_count(filled: Line, tmp_path: Path) -> None:
     """Damage in the middle of the database ends the backup, and there is none of its name."""
     filled.writer.stop()
-    with closing(sqlite3.connect(filled.store.path)) as connection:
+    with closing(sqlite3.connect(filled.file)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    with filled.store.path.open("r+b") as file:
+    with filled.file.open("r+b") as file:
         file.seek(4096 * 12)
         file.write(b"\xff" * 4096 * 8)
     with pytest.raises(UnavailableError):
-        back_up(filled.store.path, tmp_path / "copy.sqlite")
+        back_up(filled.file, tmp_path / "copy.sqlite")
     assert not (tmp_path / "copy.sqlite").exists()
     assert beside(tmp_path) == set()
 
@@ -140,7 +142,7 @@ def test_a_copy_that_is_not_whole_does_not_count(filled: Line, tmp_path: Path) -
 @pytest.fixture
 def stopped(filled: Line, tmp_path: Path) -> Path:
     """A backup of 50 detections; the database got 50 more since, and is not in use any more."""
-    back_up(filled.store.path, tmp_path / "copy.sqlite")
+    back_up(filled.file, tmp_path / "copy.sqlite")
     for message in many(100, test=True)[50:]:
         filled.hear(message)
     filled.settle()
@@ -150,7 +152,7 @@ def stopped(filled: Line, tmp_path: Path) -> Path:
 
 
 def test_a_backup_is_put_back_and_the_old_database_kept(line: Line, stopped: Path) -> None:
-    database = line.store.path
+    database = line.file
     aside = restore(stopped, database, START_US)
     assert aside == database.with_name("hub.sqlite.before-restore-20261123T023811Z")
     for path, events in ((database, 50), (aside, 100)):
@@ -168,7 +170,7 @@ def test_a_backup_is_put_back_and_the_old_database_kept(line: Line, stopped: Pat
 
 def test_a_log_of_the_old_database_is_not_taken_for_one_of_the_backup(line: Line, stopped: Path) -> None:
     """As after a crash: the write-ahead log lies there, and the database cannot take it in."""
-    database = line.store.path
+    database = line.file
     database.write_bytes(b"SQLite format 3\0" + b"\xff" * 8000)
     database.with_name("hub.sqlite-wal").write_bytes(b"\x37\x7f\x06\x82" + b"\x01" * 9000)
     aside = restore(stopped, database, START_US)
@@ -200,12 +202,12 @@ def test_where_there_was_no_database_there_is_one(stopped: Path, tmp_path: Path)
 
 
 def test_nothing_is_put_back_while_a_hub_holds_the_lock(line: Line, stopped: Path) -> None:
-    lock = DatabaseLock(line.store.path)
+    lock = DatabaseLock(line.file)
     lock.take()
     with pytest.raises(UnavailableError, match="is used by a hub that runs"):
-        restore(stopped, line.store.path, START_US)
+        restore(stopped, line.file, START_US)
     lock.release()
-    assert restore(stopped, line.store.path, START_US) is not None
+    assert restore(stopped, line.file, START_US) is not None
 
 
 def _garbage(path: Path) -> None:
@@ -244,15 +246,15 @@ def _without_a_row(path: Path) -> None:
 def test_a_backup_that_is_none_changes_nothing(line: Line, stopped: Path, damage: object) -> None:
     damage(stopped)  # type: ignore[operator]
     with pytest.raises(UnavailableError):
-        restore(stopped, line.store.path, START_US)
-    assert look_through(line.store.path).events == 100
-    assert beside(line.store.path.parent) == set()
-    assert not list(line.store.path.parent.glob("*before-restore*"))
+        restore(stopped, line.file, START_US)
+    assert look_through(line.file).events == 100
+    assert beside(line.file.parent) == set()
+    assert not list(line.file.parent.glob("*before-restore*"))
 
 
 def test_a_database_damaged_beyond_spelling_is_a_clear_error(line: Line, stopped: Path) -> None:
     """SQLite quotes a name in its complaint, and that name is no UTF-8."""
-    path = line.store.path
+    path = line.file
     raw = path.read_bytes()
     for whole, broken in (
         (b'CREATE TABLE "nodes"', b'CREATE TABLX "nodes"'),
@@ -272,7 +274,7 @@ def test_a_database_damaged_beyond_spelling_is_a_clear_error(line: Line, stopped
 @pytest.fixture
 def config(line: Line, tmp_path: Path) -> Path:
     path = tmp_path / "hub.toml"
-    path.write_text(f'state_folder = "state"\n[store]\npath = "{line.store.path}"\n', encoding="utf-8")
+    path.write_text(f'state_folder = "state"\n[store]\npath = "{line.file}"\n', encoding="utf-8")
     return path
 
 
@@ -288,13 +290,13 @@ def test_the_commands(line: Line, stopped: Path, config: Path, capsys: pytest.Ca
     assert "events: 0 older than 20" in capsys.readouterr().out
     assert cli.main(["prune", "--config", str(config)]) == 0
     assert "done" in capsys.readouterr().out
-    store = Store(line.store.path)
+    store = Store(line.file)
     assert store.event_count() == 50
     store.close()
 
 
 def test_pruning_by_hand_is_refused_while_a_hub_runs(line: Line, config: Path) -> None:
-    lock = DatabaseLock(line.store.path)
+    lock = DatabaseLock(line.file)
     lock.take()
     with pytest.raises(UnavailableError, match="or leave it to the hub"):
         cli.main(["prune", "--config", str(config)])

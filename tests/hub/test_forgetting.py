@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
+from tests.hub.databases import named_in_toml
 from tests.hub.parts import (
     START_US,
     Line,
@@ -198,7 +199,7 @@ def test_a_note_of_another_process_is_found_and_one_from_before_the_start_is_car
     """The command line writes beside a running hub, or before one starts."""
     site.gone()
     config = tmp_path / "hub.toml"
-    config.write_text(f'[store]\npath = "{site.line.store.path}"\n', encoding="utf-8")
+    config.write_text(named_in_toml(site.line.store.path), encoding="utf-8")
     assert cli.main(["forget", "press-1", "--config", str(config)]) == 0
     started = Rooms(site.line.store.nodes(), Hearing(True, 0), retired(site.line.store))
     assert started.all() == []
@@ -212,7 +213,7 @@ def test_the_command_says_what_it_did_and_what_is_wrong(
 ) -> None:
     """A name with a slip, a room that is heard, and a second time."""
     config = tmp_path / "hub.toml"
-    config.write_text(f'[store]\npath = "{site.line.store.path}"\n', encoding="utf-8")
+    config.write_text(named_in_toml(site.line.store.path), encoding="utf-8")
     site.gone()
     with pytest.raises(BadInputError, match="no room of a node 'pres-1'; there are: press-1"):
         cli.main(["forget", "pres-1", "--config", str(config)])

@@ -1,5 +1,6 @@
 """Incidents in a real database, through the real writer: together with their events or not at all."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.hub.databases import at, refuse
 from tests.hub.parts import (
     START_US,
     Line,
@@ -103,8 +105,8 @@ def test_repeats_and_overtaken_phases_change_nothing(room: Line) -> None:
 
 
 def test_event_and_incident_are_committed_together_or_not_at_all(tmp_path: Path) -> None:
-    prepare(tmp_path / "hub.sqlite")
-    recorder, store = Recorder(tmp_path / "hub.sqlite"), Store(tmp_path / "hub.sqlite")
+    prepare(at(tmp_path / "hub.sqlite"))
+    recorder, store = Recorder(at(tmp_path / "hub.sqlite")), Store(at(tmp_path / "hub.sqlite"))
     recorder.open()
 
     def fold(fails: bool) -> None:
@@ -121,7 +123,10 @@ def test_event_and_incident_are_committed_together_or_not_at_all(tmp_path: Path)
     assert [store.rows(f"SELECT count(*) FROM {table}") for table in tables] == [[(0,)]] * 4  # noqa: S608
     fold(fails=False)
     assert [store.rows(f"SELECT count(*) FROM {table}") for table in tables] == [[(1,)]] * 4  # noqa: S608
-    assert store.rows("SELECT change FROM incidents UNION SELECT change FROM events") == [(1,), (2,)]
+    assert store.rows("SELECT change FROM incidents UNION SELECT change FROM events ORDER BY 1") == [
+        (1,),
+        (2,),
+    ]
     recorder.close()
     store.close()
 
@@ -146,8 +151,7 @@ def test_an_incident_that_nobody_can_read_keeps_no_alarm_back(
 def test_an_incident_that_the_database_will_not_take_costs_no_event(room: Line, table: str) -> None:
     room.hear(sound())
     room.settle()
-    refuse = f"BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'no'); END"
-    room.writer.call(lambda recorder: recorder.database.execute(f"CREATE TRIGGER refuse {refuse}"))
+    room.writer.call(lambda recorder: refuse(recorder, table))
     room.hear(sound(id=ulid(2), label="scream"))
     room.hear(sound(id=ulid(3)))
     room.settle()
@@ -166,19 +170,22 @@ def test_a_storm_is_one_incident_of_few_words(room: Line) -> None:
     assert room.told[-1].events == 2000
 
 
+@pytest.mark.sqlite
 def test_every_question_of_the_hook_is_answered_by_an_index(tmp_path: Path) -> None:
-    prepare(tmp_path / "hub.sqlite")
-    recorder = Recorder(tmp_path / "hub.sqlite")
+    prepare(at(tmp_path / "hub.sqlite"))
+    recorder = Recorder(at(tmp_path / "hub.sqlite"))
     recorder.open()
     asked: list[str] = []
-    recorder.database.conn.set_trace_callback(asked.append)
+    assert isinstance(recorder.database, sqlite3.Connection)
+    recorder.database.set_trace_callback(asked.append)
     with recorder.transaction():
         for message in (sound(), sound(id=ulid(2)), offset_of(sound(), seq=9)):
             _, event = recorder.record(message, START_US, START_US)
             assert event is not None
             keeping.fold_event(recorder, event, START_US)
         keeping.review(recorder, lambda _: None, START_US + 60 * SECOND)
-    recorder.database.conn.set_trace_callback(None)
+    assert isinstance(recorder.database, sqlite3.Connection)
+    recorder.database.set_trace_callback(None)
     questions = [sql for sql in asked if sql.startswith(("SELECT", "UPDATE"))]
     plans = {
         sql: [row[3] for row in recorder.database.execute(f"EXPLAIN QUERY PLAN {sql}")] for sql in questions

@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 import tocsin_hub
 from tests.hub.parts import after, birth, feed, heartbeat, many, offset_of, ulid
 from tests.shared.messages import sound
+from tocsin_hub.connection import SqliteReader
 from tocsin_hub.i18n import LANGUAGES, catalogue
 from tocsin_hub.pages import PAGE_ROWS
 from tocsin_hub.root import Hub, build
@@ -265,10 +266,13 @@ def test_a_long_query_is_no_trouble(client: FlaskClient) -> None:
     assert catalogue("en").t("history.none_match") in page.text
 
 
+@pytest.mark.sqlite
 def test_a_database_that_does_not_answer_is_a_page_too(hub: Hub, client: FlaskClient) -> None:
-    hub.services.store.path.write_bytes(b"not a database at all" * 400)
+    path = hub.services.store.path
+    assert isinstance(path, Path)
+    path.write_bytes(b"not a database at all" * 400)
     hub.services.store.close()
-    hub.services.store._mine.__dict__.clear()
+    hub.services.store._reader = SqliteReader(path)
     answer = client.get("/history")
     assert answer.status_code == 503
     assert catalogue("en").t("problem.unavailable") in Page(answer.text).text

@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.hub.databases import at
 from tests.hub.parts import START_US, ulid, wait_until
 from tests.hub.push_service import Browser, PushService, push_service, unpadded
 from tocsin_hub.alerts.model import Message
@@ -83,7 +84,7 @@ class Site:
     ) -> None:
         fields: dict[str, Any] = {"test_port": service.port, "timeout_seconds": 2.0}
         self.settings = PushSettings(**{**fields, **changes})
-        path = folder / "hub.sqlite"
+        path = at(folder / "hub.sqlite")
         prepare(path)
         self.service = service
         self.store = Store(path)

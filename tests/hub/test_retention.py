@@ -14,6 +14,7 @@ from sqlite_utils import Database
 
 from tests.hub.parts import START_US, Line, many, ulid, wait_until
 from tests.shared.messages import sound
+from tocsin_hub.connection import Connection, connect
 from tocsin_hub.recorder import Recorder
 from tocsin_hub.retention import pruning
 from tocsin_hub.retention.pruner import Pruner
@@ -74,13 +75,14 @@ def incident(
 
 def pruner_of(line: Line, keep: StoreSettings = KEEP) -> Pruner:
     line.now_us = START_US
-    return Pruner(keep, line.writer, lambda: line.now_us, lambda gone: line.ingest.count(-gone))
+    return Pruner(
+        keep, line.store.path, line.writer, lambda: line.now_us, lambda gone: line.ingest.count(-gone)
+    )
 
 
 def left(line: Line, table: str) -> list[str]:
-    with closing(sqlite3.connect(line.store.path)) as connection:
-        column = {"incident_log": "incident", "incident_events": "event"}.get(table, "id")
-        return [str(key) for (key,) in connection.execute(f"SELECT {column} FROM {table} ORDER BY 1")]  # noqa: S608
+    column = {"incident_log": "incident", "incident_events": "event"}.get(table, "id")
+    return [str(key) for (key,) in line.store.rows(f"SELECT {column} FROM {table} ORDER BY 1")]  # noqa: S608
 
 
 def test_old_detections_go_and_young_ones_stay(line: Line) -> None:
@@ -233,8 +235,7 @@ def test_the_thread_looks_at_its_start_and_keeps_the_report(line: Line) -> None:
     pruner.start(deaths.append)
     wait_until(lambda: pruner.last is not None, "the first look")
     pruner.stop()
-    with closing(sqlite3.connect(line.store.path)) as connection:
-        kept = pruning.last(Database(connection))
+    kept = line.writer.call(lambda recorder: pruning.last(recorder.database))
     assert kept == pruner.last
     assert kept is not None
     assert (kept.at_us, kept.removed) == (START_US, {"events": 1})
@@ -266,10 +267,11 @@ def test_a_failure_is_told_and_tried_again(line: Line, monkeypatch: pytest.Monke
     assert line.store.event_count() == 0
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("matter", Matter)
 def test_every_window_walks_an_index(line: Line, matter: Matter) -> None:
     way = pruning._WAYS[matter]
-    with closing(sqlite3.connect(line.store.path)) as connection:
+    with closing(sqlite3.connect(line.file)) as connection:
         parameters = {"before": START_US, "first": -1, "second": "", "rows": 10}
         plan = [row[-1] for row in connection.execute(f"EXPLAIN QUERY PLAN {way.window}", parameters)]
     assert plan[0].startswith(f"SEARCH {matter}") or matter is Matter.DRILLS, plan
@@ -282,19 +284,19 @@ def test_what_would_go_can_be_counted(line: Line) -> None:
         hear_at(line, OLD, number)
     hear_at(line, YOUNG, 4)
     incident(line, "lasts", OLD, 1, lasts=True)
-    with closing(sqlite3.connect(line.store.path)) as connection:
-        assert count_old(Database(connection), Term(Matter.EVENTS, START_US - 100 * DAY_US)) == 2
+    assert count_old(line.store, Term(Matter.EVENTS, START_US - 100 * DAY_US)) == 2
     assert line.store.event_count() == 4
 
 
+@pytest.mark.sqlite
 @hypothesis_settings(deadline=None, max_examples=25)
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), max_size=12), st.integers(1, 5))
 def test_however_small_the_pieces_the_same_goes(rows: list[tuple[bool, bool, bool]], size: int) -> None:
     """Each row: is it old, does its incident last, has it an incident."""
     from tocsin_hub.migrations import MIGRATIONS
 
-    database = Database(memory=True)
-    MIGRATIONS.apply(database)
+    database = connect(Path(":memory:"))
+    MIGRATIONS.apply(Database(database))
     stay = set()
     for number, (old, lasts, linked) in enumerate(rows, start=1):
         at_us = OLD if old else YOUNG
@@ -314,7 +316,7 @@ def test_however_small_the_pieces_the_same_goes(rows: list[tuple[bool, bool, boo
         assert found == stay
 
 
-def _insert(database: Database, number: int, at_us: int, *, lasts: bool, linked: bool) -> None:
+def _insert(database: Connection, number: int, at_us: int, *, lasts: bool, linked: bool) -> None:
     database.execute(
         "INSERT INTO events (id, node, zone, label, score, top, onset_us, mono_ns, boot, seq, clock, bundle, "
         "phase, rhythm, late, first_received_us, received_us, committed_us, change) VALUES "
@@ -333,12 +335,13 @@ def _insert(database: Database, number: int, at_us: int, *, lasts: bool, linked:
         )
 
 
+@pytest.mark.sqlite
 def test_pages_that_are_free_go_back_to_the_file_system(line: Line) -> None:
     line.now_us = OLD
     for message in many(3000, test=True):
         line.hear(message)
     line.settle()
-    with closing(sqlite3.connect(line.store.path)) as connection:
+    with closing(sqlite3.connect(line.file)) as connection:
         (before,) = connection.execute("PRAGMA page_count").fetchone()
         pruner_of(line).prune()
         (after,) = connection.execute("PRAGMA page_count").fetchone()
@@ -353,8 +356,7 @@ def test_the_database_itself_counts_its_detections(line: Line) -> None:
     line.hear(many(1)[0])
     line.settle()
     assert line.store.event_count() == 5
-    with closing(sqlite3.connect(line.store.path)) as connection:
-        assert connection.execute("SELECT count(*) FROM events").fetchone() == (5,)
+    assert line.store.rows("SELECT count(*) FROM events") == [(5,)]
 
 
 def test_a_filter_by_severity_finds_every_label_of_it_page_by_page(line: Line) -> None:

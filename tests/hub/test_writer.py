@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.hub.databases import at, refuse
 from tests.hub.parts import Line, many, ulid, wait_until
 from tests.shared.messages import sound
+from tocsin_hub.place import read_from
 from tocsin_hub.recorder import Recorder, prepare
 from tocsin_hub.settings import IngestSettings
 from tocsin_hub.store import Store
 from tocsin_hub.writer import Outcome, Work, Writer
 from tocsin_shared.errors import BadInputError, UnavailableError
 
-REFUSING = (
-    "CREATE TRIGGER refuse BEFORE INSERT ON events WHEN NEW.seq = 3 BEGIN SELECT RAISE(ABORT, 'no'); END"
-)
+pytestmark = pytest.mark.both_databases
 
 
 def _hold_up(writer: Writer) -> threading.Event:
@@ -43,13 +43,13 @@ def test_a_node_is_told_only_what_another_connection_can_already_read(tmp_path: 
     """At the moment of the acknowledgement the row is committed, each time."""
     seen: list[bool] = []
     with Line(tmp_path / "hub.sqlite") as line:
-        other = sqlite3.connect(line.store.path, check_same_thread=False)
+        other = read_from(line.store.path)
         tell = line.broker.publish
 
         def look_and_tell(topic: str, payload: bytes) -> None:
             tell(topic, payload)
             newest = line.broker.refs()[-1]
-            seen.append(bool(other.execute("SELECT 1 FROM events WHERE id = ?", (newest.id,)).fetchone()))
+            seen.append(bool(other.rows("SELECT 1 FROM events WHERE id = ?", (newest.id,))))
 
         line.broker.publish = look_and_tell  # type: ignore[method-assign]
         for message in many(40):
@@ -61,8 +61,8 @@ def test_a_node_is_told_only_what_another_connection_can_already_read(tmp_path: 
 
 def test_messages_that_come_together_share_a_commit(tmp_path: Path) -> None:
     settled: list[int] = []
-    prepare(tmp_path / "hub.sqlite")
-    writer = Writer(Recorder(tmp_path / "hub.sqlite"), IngestSettings(commit_rows=100))
+    prepare(at(tmp_path / "hub.sqlite"))
+    writer = Writer(Recorder(at(tmp_path / "hub.sqlite")), IngestSettings(commit_rows=100))
     writer.start(lambda outcomes: settled.append(len(outcomes)), pytest.fail)
     hold = _hold_up(writer)
     for _ in range(250):
@@ -116,6 +116,7 @@ def test_whoever_asks_while_the_disk_is_stuck_is_told_so(tmp_path: Path) -> None
         hold.set()
 
 
+@pytest.mark.sqlite
 def test_a_full_disk_is_waited_out_and_nothing_is_acknowledged_meanwhile(
     line: Line, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -154,9 +155,10 @@ def _making_room(recorder: Recorder):  # type: ignore[no-untyped-def]
     return transaction
 
 
+@pytest.mark.sqlite
 def test_a_database_that_somebody_else_holds_is_waited_for(line: Line) -> None:
     line.writer.call(lambda recorder: recorder.database.execute("PRAGMA busy_timeout = 50").fetchone())
-    other = sqlite3.connect(line.store.path)
+    other = sqlite3.connect(line.file)
     other.execute("BEGIN IMMEDIATE")
     receipt = line.hear(sound())
     wait_until(lambda: "locked" in line.writer.state.trouble, "the trouble")
@@ -169,7 +171,7 @@ def test_a_database_that_somebody_else_holds_is_waited_for(line: Line) -> None:
 
 def test_one_message_that_the_database_refuses_does_not_hold_up_the_others(line: Line) -> None:
     """The limits of the wire keep such messages out; should one come through, it is put aside."""
-    line.writer.call(lambda recorder: recorder.database.execute(REFUSING))
+    line.writer.call(lambda recorder: refuse(recorder, "events", "NEW.seq = 3"))
     receipts = [line.hear(message) for message in many(5)]
     wait_until(lambda: set(line.broker.receipts) == set(receipts), "all five receipts")
     assert [event.seq for event in line.store.events_after(0).events] == [1, 2, 4, 5]
@@ -203,7 +205,7 @@ def test_stopping_commits_what_is_queued(tmp_path: Path) -> None:
     with Line(tmp_path / "hub.sqlite") as line:
         for message in many(300):
             line.hear(message)
-    store = Store(tmp_path / "hub.sqlite")
+    store = Store(at(tmp_path / "hub.sqlite"))
     assert store.event_count() == 300
     store.close()
 
@@ -217,8 +219,8 @@ def test_after_stopping_nothing_is_taken(tmp_path: Path) -> None:
 
 def test_a_writer_that_dies_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     deaths: list[str] = []
-    prepare(tmp_path / "hub.sqlite")
-    writer = Writer(Recorder(tmp_path / "hub.sqlite"), IngestSettings())
+    prepare(at(tmp_path / "hub.sqlite"))
+    writer = Writer(Recorder(at(tmp_path / "hub.sqlite")), IngestSettings())
 
     def settle(_: Sequence[Outcome]) -> None:
         raise KeyError("a mistake of ours")

@@ -91,7 +91,7 @@ def _change(recorder: Recorder, now_us: int, edit: Callable[[Kept], Kept | None]
     if edited is None or len(edited) > documents.MOST_POLICIES:
         return False
     recorder.database.execute("DELETE FROM policies")
-    recorder.database.conn.executemany(
+    recorder.database.executemany(
         "INSERT INTO policies (id, rank, document, changed_us) VALUES (?, ?, ?, ?)",
         [(key, rank, text, now_us) for rank, (key, text) in enumerate(edited, start=1)],
     )

@@ -48,18 +48,18 @@ def note_sends(
 ) -> None:
     """Write down who is about to be told; with each delivery the SHA-256 of its receipt."""
     # Twice the same is no error: what could not be written is written later, whole.
-    recorder.database.conn.executemany(
-        "INSERT OR IGNORE INTO alerts (id, incident, person, audience, created_us, answered_us, answer) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+    recorder.database.executemany(
+        "INSERT INTO alerts (id, incident, person, audience, created_us, answered_us, answer) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         [
             (one.id, one.incident, one.person, str(one.audience), one.created_us, one.answered_us, one.answer)
             for one in alerts
         ],
     )
-    recorder.database.conn.executemany(
-        "INSERT OR IGNORE INTO deliveries "
+    recorder.database.executemany(
+        "INSERT INTO deliveries "
         "(id, alert, channel, receipt_sha256, queued_us, accepted_us, shown_us, failed_us, error) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         [_delivery_values(one, receipt) for one, receipt in deliveries],
     )
     write_lines(recorder, lines)
@@ -120,7 +120,7 @@ def note_answers(recorder: Recorder, answers: Mapping[str, tuple[int, str]]) -> 
 
 def write_lines(recorder: Recorder, lines: Iterable[LogLine]) -> None:
     """Add lines to timelines."""
-    recorder.database.conn.executemany(
+    recorder.database.executemany(
         "INSERT INTO incident_log (incident, at_us, step, person, node, event, detail) "
         "VALUES (?, ?, ?, ?, ?, ?, ?)",
         [

@@ -34,7 +34,8 @@ def passages(store: Store, since_us: int, *, drills: bool = True) -> tuple[Passa
     alerts = store.rows(
         f"SELECT e.onset_us, min(d.accepted_us), min(d.shown_us), a.answered_us {_OF_EVENT} "
         "JOIN alerts AS a ON a.incident = i.id JOIN deliveries AS d ON d.alert = a.id "
-        f"{where} AND a.person IS NOT NULL GROUP BY a.id ORDER BY i.opened_us DESC LIMIT ?",
+        f"{where} AND a.person IS NOT NULL GROUP BY a.id, e.onset_us, i.opened_us "
+        "ORDER BY i.opened_us DESC LIMIT ?",
         (since_us, NEWEST),
     )
     made = [_passage(row[0], zip(_EVENT_HOPS, row[1:], strict=True)) for row in sounds]
@@ -67,11 +68,12 @@ def stamped(store: Store, after_us: int, until_us: int) -> Iterator[tuple[Hop, i
     ):
         joined = " JOIN deliveries AS d ON d.alert = a.id" if table == "d" else ""
         rows = store.rows(
-            f"SELECT e.onset_us, min({table}.{column}) AS first FROM alerts AS a{joined} "  # noqa: S608
+            f"SELECT e.onset_us, min({table}.{column}) FROM alerts AS a{joined} "  # noqa: S608
             "JOIN incidents AS i ON i.id = a.incident JOIN events AS e ON e.id = i.first_event "
             f"WHERE a.id IN (SELECT a.id FROM alerts AS a{joined} WHERE {table}.{column} > ? "
             f"AND {table}.{column} <= ?) AND {_SOUND} AND a.person IS NOT NULL "
-            "GROUP BY a.id HAVING first > ? AND first <= ? LIMIT ?",
+            "GROUP BY a.id, e.onset_us "
+            f"HAVING min({table}.{column}) > ? AND min({table}.{column}) <= ? LIMIT ?",
             (after_us, until_us, after_us, until_us, MOST),
         )
         yield from ((hop, onset_us, at) for onset_us, at in rows)

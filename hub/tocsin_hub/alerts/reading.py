@@ -86,8 +86,8 @@ class AlertReading:
             f"SELECT {INCIDENT_COLUMNS} FROM incidents JOIN (SELECT a.incident AS lit, "  # noqa: S608
             "max(CASE WHEN d.failed_us IS NULL THEN d.queued_us ELSE 0 END) AS lit_us "
             "FROM alerts AS a JOIN deliveries AS d ON d.alert = a.id "
-            "WHERE a.person IS NULL AND a.created_us > ? GROUP BY a.incident) ON lit = incidents.id "
-            "WHERE lit_us < max(coalesce(cleared_us, 0), coalesce(acknowledged_us, 0)) LIMIT ?",
+            "WHERE a.person IS NULL AND a.created_us > ? GROUP BY a.incident) AS told ON lit = incidents.id "
+            "WHERE lit_us < coalesce(cleared_us, 0) OR lit_us < coalesce(acknowledged_us, 0) LIMIT ?",
             (cleared_after_us - _LIT_US, MOST_WAITING),
         )
         found = {row[0]: incident_from_row(row) for row in [*rows, *lit]}
@@ -129,10 +129,10 @@ class AlertReading:
 
     def of_person(self, person: str, before: str | None, limit: int) -> tuple[MyAlert, ...]:
         """The alerts of a person, newest first; ``before`` is the id of the last one of the page before."""
+        earlier, of = ("", (person,)) if before is None else (" AND id < ?", (person, before))
         rows = self._store.rows(
-            f"SELECT {_ALERT} FROM alerts WHERE person = ? AND (? IS NULL OR id < ?) "  # noqa: S608
-            "ORDER BY id DESC LIMIT ?",
-            (person, before, before, limit),
+            f"SELECT {_ALERT} FROM alerts WHERE person = ?{earlier} ORDER BY id DESC LIMIT ?",  # noqa: S608
+            (*of, limit),
         )
         told = self._with_deliveries([alert_from_row(row) for row in rows])
         incidents = self._incidents([one.alert.incident for one in told])

@@ -21,6 +21,7 @@ from tocsin_hub.fleet.model import Plan, Played
 from tocsin_hub.fleet.probe import probe
 from tocsin_hub.fleet.processes import Simulation, share_of_files
 from tocsin_hub.fleet.stored import read_stored
+from tocsin_hub.place import Place, PostgresPlace, check_url
 from tocsin_hub.times import now_us
 from tocsin_shared.broker import BrokerSettings
 from tocsin_shared.errors import SettingsError, UnavailableError
@@ -71,9 +72,24 @@ def _parser() -> argparse.ArgumentParser:
     option("--churn", action="store_true", help="nodes drop out without a word, are restarted, and come back")
     option("--report", type=Path, metavar="FILE", help="write what happened to FILE, as JSON")
     option("--ledger", type=Path, metavar="FILE", help="write a line of JSON for each sound to FILE")
-    option("--database", type=Path, metavar="PATH", help="the hub's SQLite file, to check what is stored")
+    option(
+        "--database",
+        type=_database,
+        metavar="PATH",
+        help="the hub's SQLite file, or postgresql://…, to check what is stored (password: PGPASSFILE)",
+    )
     _add_details(option)
     return parser
+
+
+def _database(text: str) -> Place:
+    if "://" not in text:
+        return Path(text)
+    try:
+        check_url(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return PostgresPlace(text)
 
 
 def _add_details(option: Callable[..., object]) -> None:

@@ -6,13 +6,13 @@ return has changed, and is shown and alerted after COMMIT: it belongs into ``Out
 """
 
 import logging
-import sqlite3
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ulid import ULID
 
+from tocsin_hub.connection import FAULTS, REFUSALS
 from tocsin_hub.incidents import rules, troubles
 from tocsin_hub.incidents.model import (
     DRILL_GROUP,
@@ -51,9 +51,6 @@ DRILL_LABEL = "evacuation_siren"
 """What a drill that sounds is shown as."""
 
 _CLOCKS_US = 1_000_000
-_OURS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
-"""Errors of SQLite for which what was written is to blame."""
-
 log = logging.getLogger(__name__)
 
 Records = Callable[[str], NodeRecord | None]
@@ -71,12 +68,14 @@ def fold_event(
         return ()
     for fold in (_folded, _alone):
         try:
-            changed = fold(recorder, event, now_us, limits)
-            if recorder.alone:
+            if not recorder.alone:
+                return fold(recorder, event, now_us, limits)
+            with recorder.savepoint():  # PostgreSQL goes on after a fault only from one
+                changed = fold(recorder, event, now_us, limits)
                 recorder.settle()  # a fault in what is written is found here, where something can be done
-            return changed  # noqa: TRY300 - what settles belongs into the try
+                return changed
         except Exception as error:  # a fault of ours, or a row that nobody can read, must keep no alarm back
-            if isinstance(error, sqlite3.Error) and not isinstance(error, _OURS):
+            if isinstance(error, FAULTS) and not isinstance(error, REFUSALS):
                 raise  # the disk or the database: the writer tries again
             log.exception("event %s cannot be judged (%s)", event.id, fold.__name__)
     return ()
@@ -144,7 +143,7 @@ def _match(recorder: Recorder, event: StoredEvent, limits: Limits) -> Standing |
         if rules.joins(standing.incident, event, limits):
             return standing
     since_us = rules.begin_us(event, limits) - limits.rejoin_us
-    for row in recorder.database.conn.execute(_ENDED, (group, event.zone, since_us)):
+    for row in recorder.database.execute(_ENDED, (group, event.zone, since_us)):
         standing = standing_from_row(row)
         if rules.joins(standing.incident, event, limits):
             return standing
@@ -215,7 +214,7 @@ def _give_up(recorder: Recorder, incident: str, events: Sequence[str], now_us: i
     """Note that nobody will hear the end of ``events``."""
     if not events:
         return
-    execute = recorder.database.conn.execute
+    execute = recorder.database.execute
     for event in events:
         execute("UPDATE incident_events SET ended_us = ? WHERE event = ?", (now_us, event))
     _write_lines(recorder, (LogLine(incident, now_us, Step.UNHEARD, detail=Remark.END_UNKNOWN),))
@@ -286,9 +285,7 @@ def open_trouble(
         before = _trouble_over(recorder, kind, zone, node, now_us - limits.rejoin_us)
     if before is not None:
         # What lasts again is not quiet: its former end would clear it as soon as that is long enough ago.
-        recorder.database.conn.execute(
-            "UPDATE incidents SET quiet_us = NULL WHERE id = ?", (before.incident.id,)
-        )
+        recorder.database.execute("UPDATE incidents SET quiet_us = NULL WHERE id = ?", (before.incident.id,))
         return _save(recorder, before, troubles.trouble_goes_on(before, zone, detail, now_us), now_us)
     begun_us = now_us if since_us is None else since_us
     made = incident_id or str(ULID())
@@ -307,9 +304,7 @@ def close_trouble(
     before = _trouble(recorder, kind, None if node is not None else zone, node)
     if before is None:
         return ()
-    recorder.database.conn.execute(
-        "UPDATE incidents SET quiet_us = ? WHERE id = ?", (now_us, before.incident.id)
-    )
+    recorder.database.execute("UPDATE incidents SET quiet_us = ? WHERE id = ?", (now_us, before.incident.id))
     return _save(recorder, before, troubles.trouble_over(before, now_us), now_us)
 
 
@@ -382,7 +377,7 @@ def start_drill(
     recorder: Recorder, drill: Drill, zones: Collection[str], now_us: int
 ) -> tuple[Incident, ...]:
     """Start a drill; if it sounds, it opens an incident in each of ``zones``, which no event did."""
-    recorder.database.conn.execute(
+    recorder.database.execute(
         f"INSERT INTO drills ({DRILL_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
         (
             drill.id,
@@ -398,7 +393,7 @@ def start_drill(
     for zone in zones if drill.sound else ():
         practice = _practice(zone, drill, now_us)
         changed += _save(recorder, None, practice, now_us)
-        recorder.database.conn.execute(
+        recorder.database.execute(
             "UPDATE incidents SET quiet_us = ? WHERE id = ?", (drill.ends_us, practice.incident.id)
         )
     return tuple(changed)
@@ -428,13 +423,13 @@ def end_drill(recorder: Recorder, drill: str, now_us: int) -> tuple[Drill | None
         return None, ()
     before = drill_from_row(row)
     after = replace(before, ends_us=min(before.ends_us, max(now_us, before.started_us)))
-    recorder.database.conn.execute("UPDATE drills SET ends_us = ? WHERE id = ?", (after.ends_us, drill))
+    recorder.database.execute("UPDATE drills SET ends_us = ? WHERE id = ?", (after.ends_us, drill))
     changed: list[Incident] = []
     rows = _rows(recorder, f"{SELECT} WHERE grouping = ? AND cleared_us IS NULL", (DRILL_GROUP,))
     for standing in map(standing_from_row, rows):
         zone = standing.incident.zone
         if before.covers(zone, before.started_us) and not _drill_covers(recorder, zone, now_us, now_us):
-            recorder.database.conn.execute(
+            recorder.database.execute(
                 "UPDATE incidents SET quiet_us = ? WHERE id = ?", (now_us, standing.incident.id)
             )
             if rules.may_clear(standing.incident, now_us, _DEFAULT, now_us):
@@ -470,7 +465,7 @@ def _trouble_over(
     row = _row(
         recorder,
         f"{SELECT} WHERE grouping = ? AND zone = ? AND cleared_us > ? AND kind = 'trouble' "
-        "AND origin_node IS ? ORDER BY cleared_us DESC LIMIT 1",
+        "AND origin_node IS NOT DISTINCT FROM ? ORDER BY cleared_us DESC LIMIT 1",
         (kind, zone, since_us, node),
     )
     return None if row is None else standing_from_row(row)
@@ -490,15 +485,15 @@ def _save(recorder: Recorder, before: Standing | None, change: Change, now_us: i
     incident = replace(change.incident, change=recorder.changes, updated_us=now_us)
     values = (*incident_values(incident), tally_text(change.standing.tally))
     if before is None:
-        recorder.database.conn.execute(INSERT, values)
+        recorder.database.execute(INSERT, values)
     else:
         stored = (*incident_values(before.incident), tally_text(before.tally))
-        update(recorder.database.conn, stored, values, False)
+        update(recorder.database, stored, values, False)
     return (incident,)
 
 
 def _write_lines(recorder: Recorder, lines: Sequence[LogLine]) -> None:
-    write_lines(recorder.database.conn, lines)
+    write_lines(recorder.database, lines)
 
 
 def _lasts(recorder: Recorder, incident: str) -> bool:
@@ -512,9 +507,9 @@ def _by_id(recorder: Recorder, incident: str) -> Standing | None:
 
 
 def _row(recorder: Recorder, sql: str, parameters: Sequence[Any] = ()) -> Sequence[Any] | None:
-    row: Sequence[Any] | None = recorder.database.conn.execute(sql, parameters).fetchone()
+    row: Sequence[Any] | None = recorder.database.execute(sql, parameters).fetchone()
     return row
 
 
 def _rows(recorder: Recorder, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-    return recorder.database.conn.execute(sql, parameters).fetchall()
+    return recorder.database.execute(sql, parameters).fetchall()

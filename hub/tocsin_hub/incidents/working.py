@@ -6,11 +6,11 @@ the same transaction lets it be written first and forgotten; a rollback forgets 
 transaction, so nothing is remembered that is not on the disk.
 """
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from tocsin_hub.connection import Connection
 from tocsin_hub.incidents.model import Drill, Incident, IncidentKind, LogLine
 from tocsin_hub.incidents.rows import (
     DRILL_COLUMNS,
@@ -32,11 +32,14 @@ _COLUMNS = (*INCIDENT_COLUMNS.split(", "), "tally")
 _OPEN = f"{SELECT} WHERE kind = 'sound' AND grouping = ? AND zone = ? AND cleared_us IS NULL"
 _DRILLS = f"SELECT {DRILL_COLUMNS} FROM drills WHERE ends_us > ?"  # noqa: S608
 _LINKS = "SELECT event, incident, ended_us FROM incident_events WHERE event IN"
-_NEW_LINK = "INSERT OR REPLACE INTO incident_events (incident, ended_us, event) VALUES (?, ?, ?)"
+_NEW_LINK = (
+    "INSERT INTO incident_events (incident, ended_us, event) VALUES (?, ?, ?) ON CONFLICT (event) "
+    "DO UPDATE SET incident = excluded.incident, ended_us = excluded.ended_us"
+)
 _SAME_LINK = "UPDATE incident_events SET ended_us = ? WHERE event = ?"
 _QUIET = (
-    "UPDATE incidents SET quiet_us = ?2 WHERE id = ?1 AND NOT EXISTS "
-    "(SELECT 1 FROM incident_events WHERE incident = ?1 AND ended_us IS NULL)"
+    "UPDATE incidents SET quiet_us = ? WHERE id = ? AND NOT EXISTS "
+    "(SELECT 1 FROM incident_events WHERE incident = incidents.id AND ended_us IS NULL)"
 )
 _AT_ONCE = 500
 """So many links are read by one question."""
@@ -144,7 +147,7 @@ class Working:
         """Note that ``incident`` is quiet since ``now_us``, if nothing of it lasts in the end."""
         self._quiet[incident] = now_us
 
-    def write(self, connection: sqlite3.Connection) -> None:
+    def write(self, connection: Connection) -> None:
         """Write all of it."""
         write_lines(connection, self._lines)
         for incident, before in self._stored.items():
@@ -157,7 +160,7 @@ class Working:
             connection.execute("UPDATE incidents SET quiet_us = NULL WHERE id = ?", (incident,))
         connection.executemany(_NEW_LINK, [(*link, event) for event, link in self._new_links.items()])
         connection.executemany(_SAME_LINK, [(ended, event) for event, ended in self._same_links.items()])
-        connection.executemany(_QUIET, list(self._quiet.items()))
+        connection.executemany(_QUIET, [(at_us, incident) for incident, at_us in self._quiet.items()])
 
 
 def working(recorder: Recorder) -> Working:
@@ -168,7 +171,7 @@ def working(recorder: Recorder) -> Working:
     return recorder.pending
 
 
-def update(connection: sqlite3.Connection, before: Sequence[Any], after: Sequence[Any], lasts: bool) -> None:
+def update(connection: Connection, before: Sequence[Any], after: Sequence[Any], lasts: bool) -> None:
     """Write what differs only: a column that is named, changed or not, costs the upkeep of its indexes."""
     names, values = [], []
     for name, old, new in zip(_COLUMNS, before, after, strict=True):
@@ -179,7 +182,7 @@ def update(connection: sqlite3.Connection, before: Sequence[Any], after: Sequenc
     connection.execute(f"UPDATE incidents SET {written} WHERE id = ?", (*values, after[0]))  # noqa: S608
 
 
-def write_lines(connection: sqlite3.Connection, lines: Iterable[LogLine]) -> None:
+def write_lines(connection: Connection, lines: Iterable[LogLine]) -> None:
     """Add lines to timelines."""
     connection.executemany(
         INSERT_LINE,

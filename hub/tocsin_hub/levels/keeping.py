@@ -46,9 +46,11 @@ def saving(line: MinuteLevel) -> Work:
 
 def save(recorder: Recorder, line: MinuteLevel) -> None:
     """Store ``line``, and delete the lines of its node that are older than :data:`KEPT_DAYS`."""
-    execute = recorder.database.conn.execute
+    execute = recorder.database.execute
     execute(
-        "INSERT OR REPLACE INTO levels (node, minute, mean_dbfs, loudest_dbfs) VALUES (?, ?, ?, ?)",
+        "INSERT INTO levels (node, minute, mean_dbfs, loudest_dbfs) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (node, minute) DO UPDATE SET mean_dbfs = excluded.mean_dbfs, "
+        "loudest_dbfs = excluded.loudest_dbfs",
         (line.node, line.minute, line.mean_dbfs, line.loudest_dbfs),
     )
     oldest = line.minute - KEPT_DAYS * 24 * 60

@@ -154,7 +154,7 @@ def unfinished_admin(recorder: Recorder, now_us: int) -> Person:
     """The admin who has not yet said her name, made when there is none."""
     sql = (
         f"SELECT {COLUMNS} FROM people "  # noqa: S608
-        "WHERE role = 'admin' AND enabled AND login IS NULL AND subject IS NULL ORDER BY id LIMIT 1"
+        "WHERE role = 'admin' AND enabled = 1 AND login IS NULL AND subject IS NULL ORDER BY id LIMIT 1"
     )
     row = recorder.database.execute(sql).fetchone()
     if row:
@@ -174,7 +174,7 @@ def _keep_an_admin(recorder: Recorder, before: Person, after: Person) -> None:
     def keeps(person: Person) -> bool:
         return person.enabled and person.role is Role.ADMIN and not person.zones
 
-    sql = "SELECT 1 FROM people WHERE enabled AND role = 'admin' AND zones = '[]' AND id <> ? LIMIT 1"
+    sql = "SELECT 1 FROM people WHERE enabled = 1 AND role = 'admin' AND zones = '[]' AND id <> ? LIMIT 1"
     if keeps(before) and not keeps(after) and not recorder.database.execute(sql, (before.id,)).fetchone():
         raise FieldError("role", "people.last_admin", "this is the last admin; make another one first")
 

@@ -86,7 +86,8 @@ def _values(session: Session) -> tuple[Any, ...]:
 def close_session(recorder: Recorder, id_sha256: str, person: str | None = None) -> bool:
     """End a session, of ``person`` only if she is given; whether there was one."""
     cursor = recorder.database.execute(
-        "DELETE FROM sessions WHERE id_sha256 = ? AND (? IS NULL OR person = ?)", (id_sha256, person, person)
+        "DELETE FROM sessions WHERE id_sha256 = ? AND (CAST(? AS TEXT) IS NULL OR person = ?)",
+        (id_sha256, person, person),
     )
     if cursor.rowcount:
         touched(recorder)

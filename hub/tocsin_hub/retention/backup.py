@@ -15,7 +15,7 @@ from sqlite_utils import Database
 from tocsin_hub.connection import connect
 from tocsin_hub.lock import DatabaseLock, own_as_folder
 from tocsin_hub.migrations import MIGRATIONS
-from tocsin_hub.store import database_errors
+from tocsin_hub.place import database_errors
 from tocsin_shared.errors import BadInputError, UnavailableError
 
 _BESIDE = ("-wal", "-shm")

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol, TypeVar
 
+from tocsin_hub.place import Place, PostgresPlace, database_errors, tidy_postgres
 from tocsin_hub.recorder import Recorder
 from tocsin_hub.retention import pruning
 from tocsin_hub.retention.rules import FIRST_ROWS, Matter, Pruned, Term, is_due, next_rows, spare_pages, terms
 from tocsin_hub.settings import StoreSettings
-from tocsin_hub.store import database_errors
 from tocsin_hub.threads import end_process, start_thread
 from tocsin_shared.errors import UnavailableError
 
@@ -53,11 +53,13 @@ class Pruner:
     def __init__(
         self,
         keep: StoreSettings,
+        place: Place,
         writer: Writer,
         clock: Callable[[], int],
         on_removed: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._keep = keep
+        self._place = place
         self._writer = writer
         self._clock = clock
         self._on_removed = on_removed
@@ -114,7 +116,7 @@ class Pruner:
         """
         began, at_us = time.monotonic(), self._clock()
         counts = {term.matter: self._let_go(term) for term in terms(self._keep, at_us)}
-        self._shrink()
+        self._tidy(at_us)
         removed = {str(matter): count for matter, count in counts.items() if count}
         pruned = Pruned(at_us, round(time.monotonic() - began, 3), removed)
         self._writer.call(lambda recorder: pruning.note(recorder.database, pruned))
@@ -135,6 +137,12 @@ class Pruner:
             removed += piece.removed
             place, rows = piece.place, next_rows(rows, seconds)
         return removed
+
+    def _tidy(self, at_us: int) -> None:
+        if isinstance(self._place, PostgresPlace):
+            tidy_postgres(self._place, at_us)
+        else:
+            self._shrink()
 
     def _shrink(self) -> None:
         """Give the file system back what will hardly be filled again."""

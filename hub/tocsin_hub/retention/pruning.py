@@ -1,19 +1,20 @@
 """The SQL of letting go: a window over the oldest rows of a matter, and which of them go.
 
 A window walks an index from the oldest row on, so that each piece costs as much as its rows, however many
-are kept. All functions raise :class:`sqlite3.Error`.
+are kept. Functions that take a connection raise one of :data:`~tocsin_hub.connection.FAULTS`.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlite_utils import Database
 
+from tocsin_hub.connection import FREELY, Connection
 from tocsin_hub.retention.rules import Matter, Pruned, Term
+from tocsin_hub.store import Store
 
-Place = tuple[int, str]
-START: Place = (-1, "")
+Place = tuple[int, str | int | None]
+START: Place = (-1, None)
 KEPT_REPORTS = 400
 _LASTS = "SELECT 1 FROM incidents AS one WHERE one.cleared_us IS NULL AND one.id ="
 
@@ -37,10 +38,10 @@ class Piece:
     """Where the next one begins; ``None`` when nothing old is left."""
 
 
-def _by_age(table: str, column: str, goes: str = "1") -> str:
+def _by_age(table: str, column: str, goes: str = "TRUE") -> str:
     """A window over an index that begins with the age and the key."""
     return (
-        f"SELECT id, {column}, id, {goes}, 1 FROM {table} "  # noqa: S608 - names of our own tables
+        f"SELECT id, {column}, id, {goes}, TRUE FROM {table} "  # noqa: S608 - names of our own tables
         f"WHERE ({column}, id) > (:first, :second) AND {column} < :before ORDER BY {column}, id LIMIT :rows"
     )
 
@@ -54,7 +55,7 @@ _WAYS = {
         _by_age(
             "incidents",
             "opened_us",
-            "coalesce(cleared_us < :before, 0) AND updated_us < :before "
+            "cleared_us IS NOT NULL AND cleared_us < :before AND updated_us < :before "
             "AND NOT EXISTS (SELECT 1 FROM alerts WHERE alerts.incident = incidents.id)",
         ),
         (
@@ -83,23 +84,27 @@ _WAYS = {
 }
 
 
-def prune_piece(database: Database, term: Term, place: Place, rows: int) -> Piece:
+def prune_piece(database: Connection, term: Term, place: Place, rows: int) -> Piece:
     """Let go of what is old among the next ``rows`` rows after ``place``."""
     way = _WAYS[term.matter]
-    found = database.conn.execute(way.window, _parameters(term, place, rows)).fetchall()
+    found = database.execute(way.window, _parameters(term, place, rows)).fetchall()
     keys = [(key,) for key, _, _, goes, _ in found if goes]
     for delete in way.deletes:
-        database.conn.executemany(delete, keys)
+        database.executemany(delete, keys)
     if len(found) < rows or not any(old for *_, old in found):
         return Piece(len(keys), None)
     return Piece(len(keys), (found[-1][1], found[-1][2]))
 
 
-def count_old(database: Database, term: Term) -> int:
-    """How many rows would go."""
+def count_old(store: Store, term: Term) -> int:
+    """How many rows would go.
+
+    Raises:
+        UnavailableError: the database cannot be used at the moment.
+    """
     names = "key, first, second, goes, old"
     counting = f"WITH found ({names}) AS ({_WAYS[term.matter].window}) SELECT count(*) FROM found WHERE goes"  # noqa: S608
-    (count,) = database.conn.execute(counting, _parameters(term, START, -1)).fetchone()
+    ((count,),) = store.rows(counting, _parameters(term, START, FREELY))
     return int(count)
 
 
@@ -107,35 +112,31 @@ def _parameters(term: Term, place: Place, rows: int) -> dict[str, Any]:
     return {"before": term.before_us, "first": place[0], "second": place[1], "rows": rows}
 
 
-def free_pages(database: Database) -> tuple[int, int]:
-    """How many pages are free and could be given back, and how many there are."""
-    (kind,) = database.conn.execute("PRAGMA auto_vacuum").fetchone()
-    (free,) = database.conn.execute("PRAGMA freelist_count").fetchone()
-    (pages,) = database.conn.execute("PRAGMA page_count").fetchone()
+def free_pages(database: Connection) -> tuple[int, int]:
+    """How many pages of SQLite are free and could be given back, and how many there are."""
+    (kind,) = database.execute("PRAGMA auto_vacuum").fetchone()
+    (free,) = database.execute("PRAGMA freelist_count").fetchone()
+    (pages,) = database.execute("PRAGMA page_count").fetchone()
     return (int(free) if kind else 0), int(pages)
 
 
-def give_back(database: Database, pages: int) -> None:
-    """Give so many free pages back to the file system."""
+def give_back(database: Connection, pages: int) -> None:
+    """Give so many free pages of SQLite back to the file system."""
     for _ in range(pages):
         # One by one: the pragma gives a row of no columns for each page, at the first of which Python stops.
-        database.conn.execute("PRAGMA incremental_vacuum(1)")
+        database.execute("PRAGMA incremental_vacuum(1)")
 
 
-def note(database: Database, pruned: Pruned) -> None:
+def note(database: Connection, pruned: Pruned) -> None:
     """Keep the report of a look."""
-    database.conn.execute(
+    database.execute(
         "INSERT INTO prunings (at_us, seconds, removed) VALUES (?, ?, ?)",
         (pruned.at_us, pruned.seconds, msgspec.json.encode(pruned.removed).decode()),
     )
-    database.conn.execute(
-        "DELETE FROM prunings WHERE id <= (SELECT max(id) FROM prunings) - ?", (KEPT_REPORTS,)
-    )
+    database.execute("DELETE FROM prunings WHERE id <= (SELECT max(id) FROM prunings) - ?", (KEPT_REPORTS,))
 
 
-def last(database: Database) -> Pruned | None:
+def last(database: Connection) -> Pruned | None:
     """The report of the last look, if there was one."""
-    row = database.conn.execute(
-        "SELECT at_us, seconds, removed FROM prunings ORDER BY id DESC LIMIT 1"
-    ).fetchone()
+    row = database.execute("SELECT at_us, seconds, removed FROM prunings ORDER BY id DESC LIMIT 1").fetchone()
     return None if row is None else Pruned(row[0], row[1], msgspec.json.decode(row[2], type=dict[str, int]))

@@ -410,7 +410,7 @@ class Rollouts:
         """Write all of it or nothing; the writer itself goes on whatever becomes of it."""
 
         def guarded(recorder: Recorder) -> T | ChangedMeanwhileError:
-            execute = recorder.database.conn.execute
+            execute = recorder.database.execute
             execute("SAVEPOINT rollout")
             try:
                 result: T | ChangedMeanwhileError = write(recorder)

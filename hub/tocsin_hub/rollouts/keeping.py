@@ -20,9 +20,9 @@ def create(recorder: Recorder, rollout: Rollout, person: str) -> None:
     Raises:
         ChangedMeanwhileError: there is one of that id.
     """
-    execute = recorder.database.conn.execute
+    execute = recorder.database.execute
     cursor = execute(
-        "INSERT OR IGNORE INTO rollouts (id, version, status, document) VALUES (?, ?, ?, ?)",
+        "INSERT INTO rollouts (id, version, status, document) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
         (rollout.id, rollout.version, str(rollout.status), _document(rollout)),
     )
     if cursor.rowcount != 1:
@@ -77,7 +77,7 @@ def _set(
     orders: Iterable[Order],
 ) -> Rollout:
     after = replace(after, version=before.version + 1)
-    cursor = recorder.database.conn.execute(
+    cursor = recorder.database.execute(
         "UPDATE rollouts SET version = ?, status = ?, document = ? WHERE id = ? AND version = ?",
         (after.version, str(after.status), _document(after), before.id, before.version),
     )
@@ -96,9 +96,9 @@ def _set(
 
 def _use_numbers(recorder: Recorder, orders: Iterable[Order]) -> None:
     for order in orders:
-        cursor = recorder.database.conn.execute(
+        cursor = recorder.database.execute(
             "INSERT INTO directive_seqs (node, seq) VALUES (?, ?) "
-            "ON CONFLICT (node) DO UPDATE SET seq = excluded.seq WHERE excluded.seq > seq",
+            "ON CONFLICT (node) DO UPDATE SET seq = excluded.seq WHERE excluded.seq > directive_seqs.seq",
             (order.node, order.seq),
         )
         if cursor.rowcount != 1:
@@ -110,9 +110,10 @@ def _document(rollout: Rollout) -> str:
 
 
 def _write_targets(recorder: Recorder, rollout: str, targets: Iterable[tuple[int, Target]]) -> None:
-    recorder.database.conn.executemany(
-        "INSERT OR REPLACE INTO rollout_targets (rollout, place, node, state, document) "
-        "VALUES (?, ?, ?, ?, ?)",
+    recorder.database.executemany(
+        "INSERT INTO rollout_targets (rollout, place, node, state, document) VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT (rollout, node) DO UPDATE SET place = excluded.place, state = excluded.state, "
+        "document = excluded.document",
         [
             (rollout, place, one.node, str(one.state), msgspec.json.encode(one).decode())
             for place, one in targets
@@ -123,7 +124,7 @@ def _write_targets(recorder: Recorder, rollout: str, targets: Iterable[tuple[int
 def _write_log(
     recorder: Recorder, rollout: Rollout, at_us: int, person: str | None, told: Iterable[Reason]
 ) -> None:
-    recorder.database.conn.executemany(
+    recorder.database.executemany(
         "INSERT INTO rollout_log (rollout, version, at_us, code, person, node, ring, detail) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         [

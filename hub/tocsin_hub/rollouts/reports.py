@@ -16,7 +16,8 @@ log = logging.getLogger(__name__)
 def save(recorder: Recorder, report: NodeReported) -> None:
     """Keep the newest word of a node. Call it inside the writer's transaction."""
     recorder.database.execute(
-        "INSERT OR REPLACE INTO node_reports (node, document) VALUES (?, ?)",
+        "INSERT INTO node_reports (node, document) VALUES (?, ?) "
+        "ON CONFLICT (node) DO UPDATE SET document = excluded.document",
         (report.node, codec.encode(report).decode()),
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from tests.hub.databases import at
 from tests.hub.parts import START_US, wait_until
 from tocsin_hub.alerts.engine import Engine, SiteFacts
 from tocsin_hub.alerts.keeping import write_lines
@@ -53,8 +54,9 @@ def save_incident(recorder: Recorder, incident: Incident) -> None:
         "change": recorder.changes,
     }
     names, marks = ", ".join(values), ", ".join("?" * len(values))
+    news = ", ".join(f"{name} = excluded.{name}" for name in values)
     recorder.database.execute(
-        f"INSERT OR REPLACE INTO incidents ({names}) VALUES ({marks})",  # noqa: S608
+        f"INSERT INTO incidents ({names}) VALUES ({marks}) ON CONFLICT (id) DO UPDATE SET {news}",  # noqa: S608
         tuple(values.values()),
     )
 
@@ -90,7 +92,8 @@ class FakeChannel:
 class Desk:
     """The engine of a site. Use it as a context manager; leaving it ends everything."""
 
-    def __init__(self, path: Path, people: Sequence[Person], *channels: FakeChannel, **limits: Any) -> None:
+    def __init__(self, file: Path, people: Sequence[Person], *channels: FakeChannel, **limits: Any) -> None:
+        path = at(file)
         prepare(path)
         self.path = path
         self.people = list(people)

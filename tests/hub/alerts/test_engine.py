@@ -1,6 +1,5 @@
 """The engine with a real database: what is written, what is sent, and what happens when something breaks."""
 
-import sqlite3
 import threading
 import time
 from dataclasses import replace
@@ -10,6 +9,7 @@ import pytest
 
 from tests.hub.alerts.cases import incident, officer, worker
 from tests.hub.alerts.desk import SECRET, Desk, FakeChannel, save_incident
+from tests.hub.databases import at
 from tests.hub.parts import START_US, ulid, wait_until
 from tocsin_hub.alerts import keeping, rules
 from tocsin_hub.alerts.model import NO_CHANNEL, NO_ROOM, STARTED_ANEW, ChannelName, Message
@@ -17,6 +17,7 @@ from tocsin_hub.alerts.roads import RoadState
 from tocsin_hub.incidents.model import Incident, IncidentSeverity, Step
 from tocsin_hub.people.model import Person
 from tocsin_hub.recorder import Recorder
+from tocsin_hub.store import Store
 from tocsin_shared.errors import UnavailableError
 
 PUSH, PAGE, APPRISE, ACTUATOR = ChannelName.PUSH, ChannelName.PAGE, ChannelName.APPRISE, ChannelName.ACTUATOR
@@ -45,15 +46,14 @@ def test_an_alarm_reaches_its_people_and_is_written_down(tmp_path: Path) -> None
 def test_it_is_written_down_before_it_is_sent(tmp_path: Path) -> None:
     class Checking(FakeChannel):
         def send(self, message: Message) -> None:
-            with sqlite3.connect(tmp_path / "hub.sqlite") as database:
-                known.append(
-                    database.execute("SELECT 1 FROM deliveries WHERE id = ?", (message.delivery,)).fetchone()
-                )
+            known.extend(store.rows("SELECT 1 FROM deliveries WHERE id = ?", (message.delivery,)))
 
     known: list[object] = []
+    store = Store(at(tmp_path / "hub.sqlite"))
     with Desk(tmp_path / "hub.sqlite", [worker("ada")], Checking(PUSH)) as desk:
         desk.open(incident())
         desk.settle()
+    store.close()
     assert known == [(1,)]
 
 

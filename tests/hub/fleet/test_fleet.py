@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from tests.hub import postgres_server
 from tests.hub.brokers import MOSQUITTO, broker
 from tests.hub.parts import wait_until
-from tests.hub.processes import hub_process
+from tests.hub.processes import Dashboard, hub_process
 from tocsin_hub.demo.broker import free_port, mosquitto_command, running
 from tocsin_hub.fleet.cli import main
 from tocsin_hub.recorder import prepare
@@ -69,6 +71,39 @@ def test_storm_churn_and_a_killed_hub_lose_nothing(tmp_path: Path) -> None:
     assert sum(json.loads(line)["storm"] for line in lines) >= 10  # a node that is down then hears nothing
     assert found["waited"] > 0
     assert found["connections"] > found["connected"] == 12
+
+
+@pytest.mark.slow
+def test_a_postgresql_that_is_away_while_all_alarm_costs_no_sound(tmp_path: Path) -> None:
+    """Its server loses power in the storm and is away for a while; dashboards and watchmen are told so."""
+    server = postgres_server.made(safe=True)
+    server.start()
+    place = server.new("hub")
+    more = ["--alarm-storm", "--seconds", "16", "--database", place.url]
+    try:
+        with broker("mosquitto", tmp_path) as port, hub_process(tmp_path, port, database=place.url) as hub:
+            dashboard = Dashboard(hub.address, hub.browser()).open()
+            command = [*SIMULATE, *arguments(port, tmp_path, *more), "--processes", "2"]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as simulation:
+                wait_until(lambda: hub.health()["stored"] > 10, "sounds", 60)
+                server.stop("immediate")
+                wait_until(lambda: hub.health_status() == 503, "the hub to say so", 30)
+                time.sleep(10)
+                said = hub.health()["database"]
+                server.start()
+                output, _ = simulation.communicate(timeout=200)
+            assert simulation.returncode == 0, output
+            wait_until(lambda: hub.health_status() == 200, "the hub to be well", 30)
+            stored = hub.health()["stored"]
+            dashboard.close()
+    finally:
+        server.remove()
+    found = report(tmp_path)
+    assert said != "ok"
+    assert stored == found["stored"] == found["produced"] > 50
+    assert (found["lost"], found["twice"], found["stale"], found["waiting"]) == (0, 0, 0, 0)
+    told = {one["label"] for name, one in dashboard.got if name == "incident" and one["kind"] == "trouble"}
+    assert told == {"database_refuses"}
 
 
 @pytest.mark.slow

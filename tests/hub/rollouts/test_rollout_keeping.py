@@ -1,13 +1,14 @@
 """Rollouts in the database: compare and set, the log, the numbers of directives."""
 
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.hub.databases import at
 from tests.hub.rollouts.site import Site
+from tocsin_hub.connection import REFUSALS
 from tocsin_hub.recorder import Recorder, prepare
 from tocsin_hub.rollouts import keeping, reading
 from tocsin_hub.rollouts.actions import Action, act
@@ -19,8 +20,8 @@ from tocsin_hub.store import Store
 
 @pytest.fixture
 def recorder(tmp_path: Path) -> Iterator[Recorder]:
-    prepare(tmp_path / "hub.db")
-    recorder = Recorder(tmp_path / "hub.db")
+    prepare(at(tmp_path / "hub.db"))
+    recorder = Recorder(at(tmp_path / "hub.db"))
     recorder.open()
     yield recorder
     recorder.close()
@@ -113,9 +114,9 @@ def test_the_log_only_grows(recorder: Recorder, sql: str) -> None:
     site = Site((("a-1",), ("a-2",)))
     with recorder.transaction():
         keeping.create(recorder, site.rollout, "ada")
-    with pytest.raises(sqlite3.IntegrityError, match="only added to"):
-        recorder.database.conn.execute(sql)
-    recorder.database.conn.rollback()
+    with pytest.raises(REFUSALS, match="only added to"):
+        recorder.database.execute(sql)
+    recorder.database.rollback()
 
 
 def test_an_id_is_used_once(recorder: Recorder) -> None:

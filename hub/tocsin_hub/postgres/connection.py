@@ -1,0 +1,245 @@
+"""psycopg: connections to PostgreSQL that take the hub's statements and raise the hub's faults."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg.adapt import Loader
+from psycopg.pq import TransactionStatus
+from psycopg.types.numeric import IntDumper
+from psycopg.types.string import StrDumperUnknown
+from psycopg_pool import ConnectionPool
+
+from tocsin_hub.connection import BUSY_SECONDS, Parameters, RefusedError, ServerError
+from tocsin_hub.place import PostgresPlace
+from tocsin_hub.postgres.dialect import translated
+from tocsin_shared.errors import SettingsError
+
+if TYPE_CHECKING:
+    from tocsin_hub.postgres.lead import PostgresLead
+
+_READERS = 16
+"""So many questions may be asked at once; others wait for one of these connections."""
+_SESSION = {
+    "application_name": "tocsin-hub",
+    "connect_timeout": 5,
+    # A hub whose machine has gone is noticed by the server, and its lead is let go of, within 15 seconds; a
+    # server that has gone is noticed by the hub as fast.
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+    "options": "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 "
+    "-c tcp_user_timeout=15000 -c timezone=UTC -c idle_in_transaction_session_timeout=60000",
+}
+_OURS_THOUGH = ("42501", "42P01", "3D000", "3F000", "25006")
+"""Refusals for which nothing that was written is to blame: rights, tables and schemas that are missing, and
+a server that is being written to elsewhere."""
+_WRITES = 0x70C51
+"""Key of the advisory lock under which one transaction writes at a time."""
+
+log = logging.getLogger(__name__)
+
+
+def connect(place: PostgresPlace, **options: Any) -> psycopg.Connection:
+    """A connection in which each statement is a transaction of its own until one is begun.
+
+    Raises:
+        ServerError: the server cannot be reached, or lets nobody in.
+        SettingsError: the password file cannot be read.
+    """
+    with faults():
+        connection = psycopg.connect(
+            place.url, autocommit=True, password=password(place), **{**_SESSION, **options}
+        )
+        _speak_as_sqlite(connection)
+        return connection
+
+
+def password(place: PostgresPlace) -> str | None:
+    """What stands in the password file.
+
+    Raises:
+        SettingsError: it cannot be read.
+    """
+    if place.password_file is None:
+        return None
+    try:
+        return place.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"store.password_file: {place.password_file} cannot be read: {error}") from error
+
+
+@contextmanager
+def faults() -> Iterator[None]:
+    """Turns errors of psycopg into the hub's faults."""
+    try:
+        yield
+    except psycopg.Error as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise (RefusedError if _is_refusal(error) else ServerError)(text) from error
+
+
+def _is_refusal(error: psycopg.Error) -> bool:
+    if isinstance(error, psycopg.errors.InFailedSqlTransaction):
+        return True  # what failed before was overlooked; alone it is found
+    kinds = (psycopg.IntegrityError, psycopg.DataError, psycopg.ProgrammingError)
+    return isinstance(error, kinds) and error.sqlstate not in _OURS_THOUGH
+
+
+class _Number(Loader):
+    """Sums are whole numbers or floats, as those of SQLite."""
+
+    def load(self, data: Any) -> int | float:
+        """The number in ``data``."""
+        text = bytes(data).decode()
+        return float(text) if "." in text or "e" in text.lower() or "n" in text.lower() else int(text)
+
+
+class _Flag(IntDumper):
+    """Flags are 0 and 1, as in SQLite."""
+
+    def dump(self, obj: Any) -> bytes:
+        """0 or 1."""
+        return b"1" if obj else b"0"
+
+
+class _Text(StrDumperUnknown):
+    """The one letter that a PostgreSQL cannot keep is replaced; nothing of ours is called by it."""
+
+    def dump(self, obj: str) -> Any:
+        """The text in UTF-8."""
+        return super().dump(obj.replace("\0", "\ufffd"))
+
+
+def _speak_as_sqlite(connection: psycopg.Connection) -> None:
+    connection.adapters.register_loader("numeric", _Number)
+    connection.adapters.register_dumper(bool, _Flag)
+    connection.adapters.register_dumper(str, _Text)
+
+
+class PostgresConnection:
+    """A connection that writes; it connects anew when the server was away. Use it from one thread only."""
+
+    def __init__(self, place: PostgresPlace, lead: "PostgresLead | None" = None) -> None:
+        self._place = place
+        self._lead = lead
+        self._open: psycopg.Connection | None = None
+        self._connection()
+
+    def execute(self, sql: str, parameters: Parameters = (), /) -> psycopg.Cursor[Any]:
+        """One statement.
+
+        Raises:
+            ServerError: the server, the way to it, or the statement.
+        """
+        with faults():
+            return self._connection().execute(translated(sql), parameters or None)
+
+    def executemany(self, sql: str, parameters: Iterable[Parameters], /) -> None:
+        """One statement for each of many.
+
+        Raises:
+            ServerError: the server, the way to it, or a statement.
+        """
+        with faults(), self._connection().cursor() as cursor:
+            cursor.executemany(translated(sql), list(parameters))
+
+    def begin(self) -> None:
+        """Begin a transaction beside which nobody else writes.
+
+        Changes are numbered in the order of commits: whoever writes waits until the one before is committed.
+
+        Raises:
+            ServerError: the server cannot be reached, or another writes for too long.
+        """
+        self.execute("BEGIN")
+        self.execute(f"SET LOCAL lock_timeout = {int(BUSY_SECONDS * 1000)}")
+        self.execute("SELECT pg_advisory_xact_lock(?)", (_WRITES,))
+
+    def commit(self) -> None:
+        """End the transaction; it is on the server's disk when this returns.
+
+        Raises:
+            RefusedError: a statement failed, and that was overlooked.
+            ServerError: the server; whether it committed is then not known.
+        """
+        if self._connection().info.transaction_status is TransactionStatus.INERROR:
+            self.rollback()  # COMMIT would do just that, and say nothing
+            raise RefusedError("a statement failed before")
+        self.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """End the transaction, of which nothing stays; one that went with its connection has ended."""
+        if self._open is None or self._open.closed:
+            return
+        if self._open.info.transaction_status is not TransactionStatus.IDLE:
+            with suppress(ServerError):
+                self.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close the connection; an open transaction is rolled back."""
+        if self._open is not None and self._lead is None:
+            self._open.close()
+        self._open = None
+
+    def _connection(self) -> psycopg.Connection:
+        if self._open is None or self._open.closed:
+            self._open = connect(self._place) if self._lead is None else self._lead.connection()
+            # Not weaker, whatever the server is set to: an acknowledged alarm is on a disk.
+            self._open.execute("SET synchronous_commit = on")
+        return self._open
+
+
+def write_to(place: PostgresPlace, lead: "PostgresLead | None" = None) -> PostgresConnection:
+    """A connection that writes; with ``lead`` the one by which that is held.
+
+    Raises:
+        ServerError: the server cannot be reached, or another hub leads.
+    """
+    return PostgresConnection(place, lead)
+
+
+class PostgresReader:
+    """Answers questions by a few connections that threads share."""
+
+    lateral = True
+
+    def __init__(self, place: PostgresPlace) -> None:
+        self._place = place
+        self._pool = ConnectionPool(
+            place.url,
+            kwargs=self._arguments,
+            min_size=1,
+            max_size=_READERS,
+            timeout=BUSY_SECONDS,
+            configure=self._configure,
+            check=ConnectionPool.check_connection,
+            open=False,
+            name="tocsin-hub",
+        )
+
+    def _arguments(self) -> dict[str, Any]:
+        options = f"{_SESSION['options']} -c default_transaction_read_only=on"
+        return {**_SESSION, "options": options, "autocommit": True, "password": password(self._place)}
+
+    @staticmethod
+    def _configure(connection: psycopg.Connection) -> None:
+        _speak_as_sqlite(connection)
+
+    def rows(self, sql: str, parameters: Parameters) -> list[tuple[Any, ...]]:
+        """All rows of the answer.
+
+        Raises:
+            ServerError: the server cannot be reached, or the statement is wrong.
+        """
+        with faults():
+            self._pool.open()
+            with self._pool.connection() as connection:
+                return connection.execute(translated(sql), parameters or None).fetchall()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._pool.close()
