@@ -230,7 +230,11 @@ class Ingest:
     ) -> list[Work]:
         """Apply what a node said about itself; ``silent`` if it was not the node that was heard just now."""
         before, after = self._rooms.change(
-            node, now_us, rule if silent else lambda record: rules.heard(rule(record), now_us)
+            node,
+            now_us,
+            rule
+            if silent
+            else lambda record: rules.heard(rules.booted(record, rule(record), now_us), now_us),
         )
         return self._consequences(before, after, now_us)
 

@@ -20,6 +20,8 @@ from tocsin_shared.events import (
 DEFAULT_HEARTBEAT_SECONDS = 10.0
 _SLOWEST_HEARTBEAT_SECONDS = 300.0
 """A node that promises fewer heartbeats is held to this one, so that it cannot be deaf for days unnoticed."""
+_TWINS_SECONDS = 300.0
+_KEPT_BOOTS = 4
 SAVE_SECONDS = 10.0
 """A heartbeat that changes nothing is written to the disk at most this often."""
 
@@ -59,6 +61,10 @@ class NodeRecord:
     """Boot of the newest birth, presence or heartbeat."""
     last_seen_us: int | None = None
     """When the hub last heard anything from the node itself."""
+    former: tuple[str, ...] = ()
+    """Boots before that one, newest last; kept in memory alone."""
+    returns_us: tuple[int, ...] = ()
+    """When a former boot spoke again, lately; kept in memory alone."""
     troubles: tuple[Trouble, ...] = ()
     """What keeps the node from hearing or telling, oldest first."""
 
@@ -80,6 +86,24 @@ class NodeRecord:
 def heard(record: NodeRecord, now_us: int) -> NodeRecord:
     """``record`` after any message of the node itself."""
     return replace(record, last_seen_us=now_us)
+
+
+def booted(before: NodeRecord, after: NodeRecord, now_us: int) -> NodeRecord:
+    """``after``, which the node itself said just now, with what is remembered of the boots ``before``.
+
+    Every start of a node has a boot of its own: one that comes again is another machine's.
+    """
+    if before.boot in {None, after.boot}:
+        return after
+    lately = tuple(at_us for at_us in before.returns_us if now_us - at_us <= _TWINS_SECONDS * 1e6)
+    former = (*(boot for boot in before.former if boot != before.boot), str(before.boot))
+    returned = (now_us,) if after.boot in before.former else ()
+    return replace(after, former=former[-_KEPT_BOOTS:], returns_us=lately + returned)
+
+
+def are_two(record: NodeRecord, now_us: int) -> bool:
+    """Whether two machines speak as this node: their boots took turns, as when a card was copied."""
+    return sum(now_us - at_us <= _TWINS_SECONDS * 1e6 for at_us in record.returns_us) > 1
 
 
 def born(record: NodeRecord, birth: NodeBorn) -> NodeRecord:
@@ -153,9 +177,8 @@ def still_heard(record: NodeRecord, now_us: int) -> bool:
 
 def same_words(one: NodeRecord, other: NodeRecord) -> bool:
     """Whether two records differ at most in their heartbeat and in when the node was last heard."""
-    return replace(one, heartbeat=None, last_seen_us=None) == replace(
-        other, heartbeat=None, last_seen_us=None
-    )
+    one, other = (replace(record, heartbeat=None, last_seen_us=None) for record in (one, other))
+    return replace(one, former=(), returns_us=()) == replace(other, former=(), returns_us=())
 
 
 def activity_changed(before: NodeRecord, after: NodeRecord) -> bool:

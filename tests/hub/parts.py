@@ -237,6 +237,7 @@ class Line:
             lambda recorder: (
                 *incident_keeping.review(recorder, self.rooms.get, self.now_us),
                 *incident_keeping.fold_silence(recorder, self.rooms.all(), self.now_us),
+                *incident_keeping.fold_twins(recorder, self.rooms.all(), self.now_us),
             ),
             incidents=lambda changed: changed,
         )

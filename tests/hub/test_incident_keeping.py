@@ -608,6 +608,24 @@ def test_a_node_that_was_only_started_anew_is_no_trouble(room: Line) -> None:
     assert room.incidents.before(None, 10).incidents == ()
 
 
+def test_two_machines_of_one_name_are_a_trouble_until_one_is_gone(room: Line) -> None:
+    """A card was copied: their boots take turns, and each pushes the other off the broker."""
+    for boot in ("b1", "b2", "b1", "b2"):
+        room.send("birth", birth(boot=boot))
+        room.pass_time(3)
+    ours = [one for one in room.incidents.open() if one.group == "node_twice"]
+    assert [(one.origin_node, one.zone, one.severity) for one in ours] == [
+        ("press-1", "hall-1", IncidentSeverity.TROUBLE)
+    ]
+    assert "two machines say that they are press-1" in ours[0].detail
+    room.send("troubles", troubles())
+    room.pass_time(60)
+    assert "node_twice" in {one.group for one in room.incidents.open()}, "the node knows nothing of it"
+    room.send("hb", heartbeat(boot="b2"))
+    room.pass_time(300)
+    assert "node_twice" not in {one.group for one in room.incidents.open()}
+
+
 def test_a_restarted_hub_does_not_take_a_silent_node_for_one_that_is_back(tmp_path: Path) -> None:
     with Line(tmp_path / "hub.sqlite") as line:
         line.send("birth", birth())

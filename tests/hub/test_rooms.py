@@ -121,6 +121,34 @@ def test_judging_twice_at_one_moment_changes_nothing(silent: int, connected: boo
     assert rules.judged(once, hearing, NOW + silent * SECOND) == once
 
 
+def turns(*boots: str, seconds: float = 5.0) -> tuple[NodeRecord, int]:
+    """A node whose births come every so many seconds, with these boots."""
+    record, now_us = NodeRecord("press-1", since_us=NOW), NOW
+    for boot in boots:
+        now_us += round(seconds * SECOND)
+        record = rules.booted(record, rules.born(record, birth(boot=boot)), now_us)
+    return record, now_us
+
+
+def test_boots_that_take_turns_are_of_two_machines() -> None:
+    record, now_us = turns("a", "b", "a", "b")
+    assert rules.are_two(record, now_us)
+    assert rules.are_two(record, now_us + 290 * SECOND)
+    assert not rules.are_two(record, now_us + 301 * SECOND), "one of them was switched off"
+
+
+@pytest.mark.parametrize("boots", ["abcdefg", "aaabbb", "aab", "aba"])
+def test_a_node_that_starts_anew_again_and_again_is_one_machine(boots: str) -> None:
+    assert not rules.are_two(*turns(*boots))
+
+
+def test_turns_of_long_ago_are_forgotten() -> None:
+    record, now_us = turns("a", "b", "a", "b", "a", seconds=200)
+    assert rules.are_two(record, now_us)
+    record, now_us = turns("a", "b", "a", "b", "a", seconds=400)
+    assert not rules.are_two(record, now_us)
+
+
 def test_rooms_tell_each_change_once() -> None:
     rooms = Rooms([], HEARS)
     rooms.change("press-1", NOW, lambda record: rules.heard(rules.born(record, birth()), NOW))

@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import paho.mqtt.client as mqtt
 import pytest
 import requests
+from paho.mqtt.enums import CallbackAPIVersion
 from socketio.exceptions import ConnectionError as Refused
 
 from tests.hub import fuzz
@@ -30,6 +32,36 @@ def tell(node: Node, number: int) -> None:
     """Event ``number`` of the press shop."""
     event = sound(id=ulid(number), seq=number, onset=after(number))
     node.send(node_topic("press-1", "ev", event.label), codec.encode(event))
+
+
+@pytest.mark.broker
+def test_a_card_that_was_copied_is_a_trouble(tmp_path: Path) -> None:
+    """Fault 101: two machines with the identity of one node displace one another; officers are told."""
+    with broker("mosquitto", tmp_path) as port, hub_process(tmp_path, port) as hub:
+        dashboard = Dashboard(hub.address, hub.browser()).open()
+        twins = [_machine(port, boot) for boot in ("b1", "b2")]
+        try:
+            told = dashboard.wait_for("incident", 60)
+        finally:
+            for twin in twins:
+                twin.disconnect()
+                twin.loop_stop()
+            dashboard.close()
+    assert (told["label"], told["origin_node"], told["zone"]) == ("node_twice", "press-1", "hall-1")
+
+
+def _machine(port: int, boot: str) -> mqtt.Client:
+    """Says that it is press-1 as often as it is let in."""
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, "press-1", protocol=mqtt.MQTTv5)
+    client.reconnect_delay_set(1, 2)
+
+    def say(*_: object) -> None:
+        client.publish(node_topic("press-1", "birth"), codec.encode(birth(boot=boot)), qos=1)
+
+    client.on_connect = say
+    client.connect("127.0.0.1", port, 30)
+    client.loop_start()
+    return client
 
 
 @pytest.mark.broker

@@ -37,7 +37,7 @@ from tocsin_hub.incidents.rows import (
 from tocsin_hub.incidents.rules import Change, Fate, Limits, Standing
 from tocsin_hub.incidents.working import INSERT, SELECT, Link, update, working, write_lines
 from tocsin_hub.recorder import Recorder
-from tocsin_hub.rooms import NodeRecord
+from tocsin_hub.rooms import NodeRecord, are_two
 from tocsin_hub.store import StoredEvent
 from tocsin_hub.times import to_us
 from tocsin_shared.events import Trouble
@@ -332,7 +332,9 @@ def fold_troubles(
             since_us=troubles.begun_us(to_us(trouble.since), at_us, now_us),
             limits=limits,
         )
-    still = {trouble.kind for trouble in found} | {str(HubTrouble.NODE_SILENT)}
+    still = {trouble.kind for trouble in found} | {
+        str(kind) for kind in (HubTrouble.NODE_SILENT, HubTrouble.NODE_TWICE)
+    }
     for kind in _open_kinds(recorder, node) - still:
         changed += close_trouble(recorder, kind, zone, now_us, node=node)
     return tuple(changed)
@@ -352,10 +354,7 @@ def fold_silence(
     """Open a trouble for each node that is silent for too long, and end those of nodes that speak again."""
     changed: list[Incident] = []
     kind = HubTrouble.NODE_SILENT
-    rows = _rows(
-        recorder, "SELECT origin_node FROM incidents WHERE grouping = ? AND cleared_us IS NULL", (kind,)
-    )
-    known = {row[0] for row in rows}
+    known = _nodes_with(recorder, kind)
     for record in records:
         if record.node not in known and troubles.is_silent(record, limits, now_us):
             changed += open_trouble(
@@ -371,6 +370,31 @@ def fold_silence(
         elif record.node in known and troubles.speaks(record, now_us):
             changed += close_trouble(recorder, kind, record.zone, now_us, node=record.node)
     return tuple(changed)
+
+
+def fold_twins(
+    recorder: Recorder, records: Collection[NodeRecord], now_us: int, limits: Limits = _DEFAULT
+) -> tuple[Incident, ...]:
+    """Open a trouble for each node as which two machines speak, and end it when only one does."""
+    changed: list[Incident] = []
+    kind = HubTrouble.NODE_TWICE
+    known = _nodes_with(recorder, kind)
+    for record in records:
+        if are_two(record, now_us):
+            if record.node not in known:
+                detail = f"two machines say that they are {record.node}, and push each other off the broker"
+                changed += open_trouble(
+                    recorder, kind, record.zone, detail, now_us, node=record.node, limits=limits
+                )
+        elif record.node in known:
+            changed += close_trouble(recorder, kind, record.zone, now_us, node=record.node)
+    return tuple(changed)
+
+
+def _nodes_with(recorder: Recorder, kind: HubTrouble) -> set[str]:
+    """Nodes of which a trouble of this kind lasts."""
+    sql = "SELECT origin_node FROM incidents WHERE grouping = ? AND cleared_us IS NULL"
+    return {row[0] for row in _rows(recorder, sql, (kind,))}
 
 
 def start_drill(

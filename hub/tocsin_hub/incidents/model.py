@@ -75,6 +75,8 @@ class HubTrouble(StrEnum):
     """What can keep the hub itself from hearing or telling, and what it sees of its nodes."""
 
     NODE_SILENT = "node_silent"
+    NODE_TWICE = "node_twice"
+    """Two machines speak as one node."""
     HUB_LATE = "hub_late"
     DATABASE_REFUSES = "database_refuses"
     BROKER_LOST = "broker_lost"

@@ -130,6 +130,7 @@ class Watch:
         changed = (
             *keeping.review(recorder, self._rooms.get, now_us, self._limits),
             *keeping.fold_silence(recorder, self._rooms.all(), now_us, self._limits),
+            *keeping.fold_twins(recorder, self._rooms.all(), now_us, self._limits),
         )
         return Outcome(incidents=changed, answer=self._reviewed)
 
