@@ -55,6 +55,8 @@ class SiteOfContainers:
         self.paint = Machine(folder, "tocsin-paint")
         self.broker_port, self.hub_port, self.https_port = free_port(), free_port(), free_port()
         self.inventory = folder / "inventory"
+        self.database_port = 0
+        """Of the PostgreSQL on the hub's machine, once the site has one."""
 
     @property
     def machines(self) -> tuple[Machine, ...]:
@@ -80,18 +82,26 @@ class SiteOfContainers:
 
     def write_inventory(self, **wrong: Any) -> None:
         """``wrong`` takes the place of values that are right."""
-        values = {
-            "broker_address": "127.0.0.1",
-            "broker_name": "127.0.0.1",
-            "broker_port": self.broker_port,
-            "hub_name": "127.0.0.1",
-            "hub_port": self.hub_port,
-            "hub_https_port": self.https_port,
-            "tocsin_wheel": str(next(self.wheels.glob("tocsin-*.whl"))),
-            "tocsin_constraints": str(ROOT / "constraints.txt"),
-            "tocsin_pip_arguments": "--no-index --find-links /srv/wheels",
-            "pki_passphrase": PASSPHRASE,
-        } | wrong
+        values = (
+            {
+                "broker_address": "127.0.0.1",
+                "broker_name": "127.0.0.1",
+                "broker_port": self.broker_port,
+                "hub_name": "127.0.0.1",
+                "hub_port": self.hub_port,
+                "hub_https_port": self.https_port,
+                "tocsin_wheel": str(next(self.wheels.glob("tocsin-*.whl"))),
+                "tocsin_constraints": str(ROOT / "constraints.txt"),
+                "tocsin_pip_arguments": "--no-index --find-links /srv/wheels",
+                "pki_passphrase": PASSPHRASE,
+            }
+            | (
+                {"postgresql_port": self.database_port, "postgresql_name": "127.0.0.1"}
+                if self.database_port
+                else {}
+            )
+            | wrong
+        )
         (self.inventory / "group_vars").mkdir(parents=True, exist_ok=True)
         (self.inventory / "group_vars/all.yml").write_text(json.dumps(values), encoding="utf-8")
         (self.inventory / "hosts.yml").write_text(json.dumps(self._hosts()), encoding="utf-8")
@@ -120,6 +130,7 @@ class SiteOfContainers:
                 "children": {
                     "broker": {"hosts": {"tocsin": {}}},
                     "hub": {"hosts": {"tocsin": {}}},
+                    "db": {"hosts": {"tocsin": {}} if self.database_port else {}},
                     "nodes": {"hosts": {"press-1": {}, "paint-1": {}}},
                 },
             }
@@ -152,6 +163,8 @@ class SiteOfContainers:
 
     def stored(self) -> list[tuple[str, str, str]]:
         """Id, node and label of every event in the hub's database."""
+        if self.database_port:
+            return self._stored_there()
         path = self.hub.root / "var/lib/tocsin-hub/hub.sqlite"
         if not path.exists():
             return []
@@ -160,6 +173,19 @@ class SiteOfContainers:
             return connection.execute("SELECT id, node, label FROM events").fetchall()
         finally:
             connection.close()
+
+    def _stored_there(self) -> list[tuple[str, str, str]]:
+        asked = [
+            "psql",
+            "-p",
+            str(self.database_port),
+            "-AtF,",
+            "-c",
+            "SELECT id, node, label FROM events",
+            "tocsin",
+        ]
+        rows = self.hub.run("runuser", "-u", "postgres", "--", *asked).stdout.splitlines()
+        return [(key, node, label) for key, node, label in (row.split(",") for row in rows)]
 
     def health(self) -> dict[str, Any]:
         """What /healthz says, through the proxy, its certificate checked against the site's CA."""
@@ -215,7 +241,13 @@ def build_wheels(folder: Path) -> None:
     )
     wheel = next(folder.glob("tocsin-*.whl"))
     platforms = [word for name in _PLATFORMS for word in ("--platform", f"{name}_{platform.machine()}")]
-    wanted = ["--only-binary=:all:", "--python-version", _PYTHON[SUITE], *platforms, f"{wheel}[hub,node]"]
+    wanted = [
+        "--only-binary=:all:",
+        "--python-version",
+        _PYTHON[SUITE],
+        *platforms,
+        f"{wheel}[hub,node,postgresql]",
+    ]
     subprocess.run(
         [*pip, "download", "-d", str(folder), "--find-links", str(folder), *exactly, *wanted], check=True
     )

@@ -14,6 +14,7 @@ import pytest
 
 from tests.deploy.containers import wait_until
 from tests.deploy.site import ANSIBLE, TOOLS, SiteOfContainers, ansible_environment
+from tocsin_hub.demo.broker import free_port
 
 pytestmark = [pytest.mark.deploy, pytest.mark.slow, pytest.mark.timeout(1200)]
 _EVENT = re.compile(r"event seq=\d+ id=(\w+) ")
@@ -272,3 +273,28 @@ def test_a_room_is_added(site: SiteOfContainers) -> None:
     played = site.play("node_add.yml", "-e", "node=paint-1", timeout=600)
     assert played.status == 0, played.text
     wait_until(lambda: _listening(site) == {"press-1", "paint-1"}, 60.0, "both rooms")
+
+
+def test_a_site_that_outgrows_its_file_goes_on_in_a_postgresql(site: SiteOfContainers) -> None:
+    """Everything that was stored is there, nothing is lost on the way, and its copy can be put back."""
+    before = site.stored()
+    assert before
+    site.database_port = free_port()
+    site.write_inventory()
+    played = site.play("site.yml")
+    assert played.status == 0, played.text
+    assert set(before) <= set(site.stored())
+    assert {"press-1", "paint-1"} <= _rooms(site)
+    wait_until(lambda: len(site.stored()) > len(before) + 1, 120.0, "sounds in the new database")
+    assert_nothing_is_lost(site)
+    again = site.play("site.yml", "--tags", "db,hub")
+    assert again.status == 0, again.text
+    assert again.changed["tocsin"] == 0, again.text
+    saved = site.play("backup.yml")
+    assert saved.status == 0, saved.text
+    psql = ["runuser", "-u", "postgres", "--", "psql", "-p", str(site.database_port)]
+    site.hub.run(*psql, "-c", "DELETE FROM events", "tocsin")
+    restored = site.play("restore.yml")
+    assert restored.status == 0, restored.text
+    assert set(before) <= set(site.stored())
+    wait_until(site.takes_events, 60.0, "the hub")

@@ -128,6 +128,9 @@ def test_what_is_in_use_or_full_is_refused(source: Path, target: PostgresPlace) 
         copied()
     lead.release()
     copied()
+    copied()  # all of it is there
+    with psycopg.connect(target.url, autocommit=True) as connection:
+        connection.execute("UPDATE counters SET value = value + 1 WHERE name = 'change'")
     with pytest.raises(
         BadInputError, match=r"something in .* already \(in its table \w+\): make a new database"
     ):

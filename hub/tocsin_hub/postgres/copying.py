@@ -70,6 +70,8 @@ class _Copy:
 
     def run(self, now_us: int) -> dict[str, int]:
         tables = self._tables()
+        if self._was_here(tables):
+            return {table.name: self._in_new(table) for table in tables}
         with self._transaction():
             self._begin(tables)
             schema.make_these_months(self._new, self._months(now_us))
@@ -169,19 +171,27 @@ class _Copy:
             raise UnavailableError(f"rows of the table {table.name} cannot be copied: {error}") from error
 
     def _finish(self, tables: Sequence[_Table]) -> dict[str, int]:
-        counts = {table.name: self._in_new(table) for table in tables}
-        differing = [
-            f"{table.name} has {counts[table.name]} of {wanted} rows"
-            for table in tables
-            if (wanted := self._in_old(table)) != counts[table.name]
-        ]
-        if differing:
+        if differing := self._differing(tables):
             raise UnavailableError(
                 f"not everything is in {self._place}: {'; '.join(differing)}; copy again into a new database"
             )
         schema.go_on_counting(self._new)
         self._new.execute("DROP TABLE copying")
-        return counts
+        return {table.name: self._in_new(table) for table in tables}
+
+    def _was_here(self, tables: Sequence[_Table]) -> bool:
+        """Whether a copy of this very source ended here, and no hub has used it since."""
+        if schema.is_being_copied_into(self._new):
+            return False
+        counters = f"SELECT name, value FROM {_COUNTERS} ORDER BY name"  # noqa: S608 - a name of our own
+        return self._old.rows(counters) == self._new.execute(counters).fetchall() and not self._differing(
+            tables
+        )
+
+    def _differing(self, tables: Sequence[_Table]) -> list[str]:
+        """Tables that have not as many rows in both."""
+        counts = [(table.name, self._in_new(table), self._in_old(table)) for table in tables]
+        return [f"{name} has {there} of {wanted} rows" for name, there, wanted in counts if there != wanted]
 
     def _in_old(self, table: _Table) -> int:
         ((count,),) = self._old.rows(f"SELECT count(*) FROM {table.name}")  # noqa: S608
