@@ -66,6 +66,9 @@ class Connection(Protocol):
     def executemany(self, sql: str, parameters: Iterable[Parameters], /) -> object:
         """One statement for each of many."""
 
+    def put(self, sql: str, parameters: Parameters, /) -> object:
+        """One statement of whose outcome nobody asks; its faults may come from a later call."""
+
     def begin(self) -> None:
         """Begin a transaction beside which nobody else writes."""
 
@@ -110,6 +113,8 @@ class _Connection(sqlite3.Connection):
             return super().execute(*arguments)
         except UnicodeDecodeError as error:
             raise sqlite3.DatabaseError(f"damaged beyond spelling: {error}") from error
+
+    put = sqlite3.Connection.execute
 
     def begin(self) -> None:
         """Begin a transaction beside which nobody else writes.

@@ -209,11 +209,11 @@ class Recorder:
         self, message: SoundDetected, received_us: int, now_us: int
     ) -> tuple[Fate, StoredEvent | None]:
         """Store one word about a detection; with the row as it now stands if that changed it."""
-        execute = self.connection.execute
+        put = self.connection.put
         row = self._known(message.id)
         if row is None:
             event = self._event(message, received_us, received_us, now_us)
-            execute(_INSERT_EVENT, (*_values(event), detected_us(message), now_us))
+            put(_INSERT_EVENT, (*_values(event), detected_us(message), now_us))
             self._expected.pop(message.id, None)
             return Fate.ADDED, event
         node, phase, seq, first_received_us, *place = row
@@ -225,9 +225,9 @@ class Recorder:
         values = _values(event)
         self._expected.pop(message.id, None)
         if place == [values[index] for index in _PLACE]:
-            execute(_UPDATE_NEWS, (*[values[index] for index in _NEWS], event.id))
+            put(_UPDATE_NEWS, (*[values[index] for index in _NEWS], event.id))
         else:
-            execute(_UPDATE_EVENT, (*values[1:], event.id))
+            put(_UPDATE_EVENT, (*values[1:], event.id))
         return Fate.APPLIED, event
 
     def _known(self, event: str) -> Any:

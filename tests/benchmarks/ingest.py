@@ -4,11 +4,11 @@
 beginnings, half of them ends of sounds) are published at QoS 1 by Mosquitto's own client, as fast as the
 broker takes them, to
 
-- the whole hub: COMMIT, incidents, alerts, hub ack, PUBACK;
+- the whole hub: COMMIT, incidents, alerts, hub ack, PUBACK; on SQLite, and on a PostgreSQL;
 - a bare loop: paho, msgspec, one SQLite table, a commit for many, PUBACK; no features;
 - ``mosquitto_sub``, which throws them away: what the broker itself can do.
 
-All three share this machine with the broker and with whoever publishes. The limit is 0.7 of the bare loop.
+All share this machine with the broker and with whoever publishes. The limit is 0.7 of the bare loop.
 """
 
 import argparse
@@ -31,11 +31,14 @@ from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage
 
+from tests.hub import postgres_server
 from tests.hub.brokers import keeping_broker
 from tests.hub.parts import ulid
-from tests.hub.processes import HubProcess, hub_process
+from tests.hub.processes import hub_process
 from tests.shared.messages import sound
 from tocsin_hub.demo.broker import free_port, running
+from tocsin_hub.place import Place, PostgresPlace
+from tocsin_hub.store import Store
 from tocsin_shared import codec
 from tocsin_shared.broker import BrokerSettings, connect_options, make_client
 from tocsin_shared.events import Phase, SoundDetected
@@ -143,29 +146,37 @@ def cpu_seconds(pid: int) -> float:
 
 def whole_hub(folder: Path, files: list[tuple[str, Path]], count: int) -> Figures:
     """The hub as a site runs it, and somebody who hears its acknowledgements."""
-    with patient_broker(folder) as port, hub_process(folder, port) as hub:
+    return _whole_hub(folder, files, count, folder / "state" / "hub.sqlite")
+
+
+def on_postgresql(folder: Path, files: list[tuple[str, Path]], count: int) -> Figures:
+    """The same on a PostgreSQL of this machine, which waits for its disk, too."""
+    server = postgres_server.made(safe=True)
+    server.start()
+    try:
+        return _whole_hub(folder, files, count, server.new("hub"))
+    finally:
+        server.remove()
+
+
+def _whole_hub(folder: Path, files: list[tuple[str, Path]], count: int, place: Place) -> Figures:
+    url = place.url if isinstance(place, PostgresPlace) else ""
+    with patient_broker(folder) as port, hub_process(folder, port, database=url) as hub:
         hearer = _sink(port, "tocsin/v1/n/+/ack")
         worker = hub.worker
         before = cpu_seconds(worker)
-        took = timed(port, files, _committed(hub, count))
+        with closing(Store(place)) as store:
+            took = timed(port, files, lambda: _is_committed(store, count))
         used = cpu_seconds(worker) - before
         hearer.terminate()
         hearer.wait(10)
     return Figures(count / took, used / count * 1e6)
 
 
-def _committed(hub: HubProcess, count: int) -> Callable[[], bool]:
-    path = hub.folder / "state" / "hub.sqlite"
-
-    def arrived() -> bool:
-        with closing(sqlite3.connect(path, timeout=30)) as one:
-            [(sounds,)] = one.execute("SELECT value FROM counters WHERE name = 'events'").fetchall()
-            if sounds < count // 2:
-                return False
-            [(ended,)] = one.execute("SELECT count(*) FROM events WHERE offset_us IS NULL").fetchall()
-            return bool(ended == 0)
-
-    return arrived
+def _is_committed(store: Store, count: int) -> bool:
+    if store.event_count() < count // 2:
+        return False
+    return store.rows("SELECT count(*) FROM events WHERE offset_us IS NULL") == [(0,)]
 
 
 def bare_loop(folder: Path, files: list[tuple[str, Path]], count: int) -> Figures:
@@ -257,6 +268,7 @@ def _sink(port: int, topic: str, *more: str) -> "subprocess.Popen[bytes]":
 
 WAYS: dict[str, Callable[[Path, list[tuple[str, Path]], int], Figures]] = {
     "whole hub": whole_hub,
+    "the same on PostgreSQL": on_postgresql,
     "bare loop": bare_loop,
     "thrown away": thrown_away,
 }

@@ -19,7 +19,7 @@ from tests.hub.postgres_server import PostgresServer
 from tests.hub.processes import HubProcess
 from tests.shared.messages import sound
 from tocsin_hub import cli
-from tocsin_hub.connection import REFUSALS, connect
+from tocsin_hub.connection import REFUSALS, ServerError, connect
 from tocsin_hub.place import PostgresPlace, lead_of, write_to
 from tocsin_hub.postgres import schema
 from tocsin_hub.postgres.lead import LeadLostError, PostgresLead
@@ -227,6 +227,49 @@ def test_a_failure_that_was_overlooked_is_no_commit(place: PostgresPlace) -> Non
         connection.commit()
     connection.close()
     assert ask(place, "SELECT * FROM retired_nodes") == []
+
+
+def test_a_connection_that_ends_in_a_transaction_is_not_replaced_within_it(place: PostgresPlace) -> None:
+    """Somebody who overlooks the first fault must not commit the rest of a transaction that is gone."""
+    lead = PostgresLead(place)
+    lead.take()
+    connection = write_to(place, lead)
+    connection.begin()
+    connection.execute("INSERT INTO retired_nodes (node, at_us, done) VALUES ('a', 1, 1)")
+    ask(place, f"SELECT pg_terminate_backend({lead.connection().info.backend_pid})")
+    for _ in range(2):
+        with pytest.raises(ServerError):
+            connection.execute("INSERT INTO retired_nodes (node, at_us, done) VALUES ('b', 1, 1)")
+    with pytest.raises(ServerError):
+        connection.commit()
+    connection.rollback()
+    assert ask(place, "SELECT node FROM retired_nodes") == []
+    connection.begin()
+    connection.execute("INSERT INTO retired_nodes (node, at_us, done) VALUES ('c', 1, 1)")
+    connection.commit()
+    connection.close()
+    lead.release()
+    assert ask(place, "SELECT node FROM retired_nodes") == [("c",)]
+
+
+def test_a_database_in_which_another_writes_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tocsin_hub.postgres.connection.BUSY_SECONDS", 0.3)
+    with Line(tmp_path / "hub") as line:
+        place = line.store.path
+        assert isinstance(place, PostgresPlace)
+        other = write_to(place)
+        other.begin()
+        receipts = [line.hear(message) for message in many(5)]
+        wait_until(lambda: "lock timeout" in line.writer.state.trouble, "the trouble")
+        time.sleep(2)
+        assert line.broker.receipts == []
+        other.rollback()
+        other.close()
+        wait_until(lambda: set(line.broker.receipts) == set(receipts), "the receipts")
+        assert [event.seq for event in line.store.events_after(0).events] == [1, 2, 3, 4, 5]
+        assert line.ingest.quarantined == 0
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -127,6 +129,9 @@ class PostgresConnection:
         self._place = place
         self._lead = lead
         self._open: psycopg.Connection | None = None
+        self._inside = False
+        """Whether a transaction was begun that has not ended."""
+        self._later: list[tuple[str, Parameters]] = []
         self._connection()
 
     def execute(self, sql: str, parameters: Parameters = (), /) -> psycopg.Cursor[Any]:
@@ -135,6 +140,7 @@ class PostgresConnection:
         Raises:
             ServerError: the server, the way to it, or the statement.
         """
+        self._catch_up()
         with faults():
             return self._connection().execute(translated(sql), parameters or None)
 
@@ -144,8 +150,21 @@ class PostgresConnection:
         Raises:
             ServerError: the server, the way to it, or a statement.
         """
+        self._catch_up()
         with faults(), self._connection().cursor() as cursor:
             cursor.executemany(translated(sql), list(parameters))
+
+    def put(self, sql: str, parameters: Parameters, /) -> None:
+        """One statement of whose outcome nobody asks; it goes to the server with the next ones, in order."""
+        self._later.append((sql, parameters))
+
+    def _catch_up(self) -> None:
+        later, self._later = self._later, []
+        with faults():
+            for sql, many in groupby(later, key=itemgetter(0)):
+                with self._connection().cursor() as cursor:
+                    # They travel together, and are answered together.
+                    cursor.executemany(translated(sql), [parameters for _, parameters in many])
 
     def begin(self) -> None:
         """Begin a transaction beside which nobody else writes.
@@ -155,9 +174,14 @@ class PostgresConnection:
         Raises:
             ServerError: the server cannot be reached, or another writes for too long.
         """
-        self.execute("BEGIN")
-        self.execute(f"SET LOCAL lock_timeout = {int(BUSY_SECONDS * 1000)}")
-        self.execute("SELECT pg_advisory_xact_lock(?)", (_WRITES,))
+        patience = f"SET LOCAL lock_timeout = {int(BUSY_SECONDS * 1000)}"
+        try:
+            # In one message: each of its own would be one more way there and back.
+            self.execute(f"BEGIN; {patience}; SELECT pg_advisory_xact_lock({_WRITES})")
+        except ServerError:
+            self.rollback()
+            raise
+        self._inside = True
 
     def commit(self) -> None:
         """End the transaction; it is on the server's disk when this returns.
@@ -166,13 +190,17 @@ class PostgresConnection:
             RefusedError: a statement failed, and that was overlooked.
             ServerError: the server; whether it committed is then not known.
         """
+        self._catch_up()
         if self._connection().info.transaction_status is TransactionStatus.INERROR:
             self.rollback()  # COMMIT would do just that, and say nothing
             raise RefusedError("a statement failed before")
         self.execute("COMMIT")
+        self._inside = False
 
     def rollback(self) -> None:
         """End the transaction, of which nothing stays; one that went with its connection has ended."""
+        self._later.clear()
+        self._inside = False
         if self._open is None or self._open.closed:
             return
         if self._open.info.transaction_status is not TransactionStatus.IDLE:
@@ -181,11 +209,14 @@ class PostgresConnection:
 
     def close(self) -> None:
         """Close the connection; an open transaction is rolled back."""
+        self.rollback()
         if self._open is not None and self._lead is None:
             self._open.close()
         self._open = None
 
     def _connection(self) -> psycopg.Connection:
+        if self._inside and (self._open is None or self._open.closed):
+            raise ServerError("the connection ended in the middle of a transaction")
         if self._open is None or self._open.closed:
             self._open = connect(self._place) if self._lead is None else self._lead.connection()
             # Not weaker, whatever the server is set to: an acknowledged alarm is on a disk.
