@@ -1,9 +1,13 @@
 """The store's contract: idempotent, the same in whatever order, every change seen by its readers."""
 
 import itertools
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -399,6 +403,45 @@ def test_an_interrupted_migration_goes_on_where_it_stopped(tmp_path: Path) -> No
     store = Store(path)
     assert store.counter("change") == 0
     store.close()
+
+
+DYING = """
+import os, signal, sys
+from pathlib import Path
+from tocsin_hub import connection
+from tocsin_hub.recorder import prepare
+
+left = int(sys.argv[2])
+
+class Dying(connection._Connection):
+    def execute(self, *arguments):
+        global left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().execute(*arguments)
+
+connection._Connection = Dying
+prepare(Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.sqlite
+@pytest.mark.parametrize("statements", range(1, 400, 45))
+def test_a_hub_that_is_killed_while_it_makes_the_tables_goes_on(tmp_path: Path, statements: int) -> None:
+    """In the middle of a step, too: the next start has the same tables as one that was not killed."""
+    killed, whole = tmp_path / "killed.sqlite", tmp_path / "whole.sqlite"
+    command = [sys.executable, "-c", DYING, str(killed), str(statements)]
+    assert subprocess.run(command, check=False, timeout=60).returncode == -signal.SIGKILL
+    made = []
+    for path in (killed, whole):
+        prepare(path)
+        with closing(sqlite3.connect(path)) as connection:
+            made.append(
+                connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY 1, 2").fetchall()
+            )
+    assert made[0] == made[1]
 
 
 @pytest.mark.sqlite
