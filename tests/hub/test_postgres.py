@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -415,6 +416,24 @@ def repeat_until_acknowledged(node: Node, number: int) -> None:
 
 
 # At the keyboard
+
+
+def test_a_copy_by_its_own_tools_goes_into_a_new_database(tmp_path: Path) -> None:
+    with Line(tmp_path / "hub") as line:
+        for message in many(50):
+            line.hear(message)
+        line.settle()
+        place = line.store.path
+        assert isinstance(place, PostgresPlace)
+        dump = tmp_path / "dump"
+        subprocess.run(["pg_dump", "--format=custom", f"--file={dump}", place.url], check=True, timeout=60)
+    new = DATABASES.empty(tmp_path / "new")
+    subprocess.run(["pg_restore", "--exit-on-error", f"--dbname={new.url}", dump], check=True, timeout=60)
+    prepare(new)
+    store = Store(new)
+    assert [event.seq for event in store.events_after(0).events] == list(range(1, 51))
+    assert store.event_count() == 50
+    store.close()
 
 
 def test_what_a_postgresql_has_tools_of_its_own_for_is_left_to_them(

@@ -60,7 +60,7 @@ def _backup(arguments: argparse.Namespace) -> int:
 
 def _restore(arguments: argparse.Namespace) -> int:
     chosen = settings.load(arguments.config)
-    database = _file_of(chosen, "pg_restore --clean --if-exists --dbname=NAME")
+    database = _file_of(chosen, "pg_restore --dbname=NAME, into a new database")
     aside = restore(arguments.file, database, now_us())
     events = look_through(database).events
     print(f"{database} is now {arguments.file}, with {events} detections")
