@@ -57,7 +57,7 @@ dist: $(VENV)/.dev  ## the wheel that the playbooks install, and what is in it (
 	$(BIN)/cyclonedx-py requirements constraints.txt --pyproject pyproject.toml -o dist/tocsin.cdx.json
 
 chaos: packages $(VENV)/.dev  ## SECONDS of faults by a script (SEED=…): nothing lost, nothing twice, everybody told
-	$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 soak: packages $(VENV)/.dev  ## SECONDS of a site that runs: nothing lost, nothing leaked, no growth
 	TOCSIN_SOAK_SECONDS=$(SECONDS) $(BIN)/pytest -q -s tests/integration/test_soak.py --timeout 0

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.chaos.invariants import Outcome
-from tests.chaos.script import CALM_SECONDS, Fault, Kind, calm, script
+from tests.chaos.script import CALM_SECONDS, OF_SQLITE, Fault, Kind, calm, script
 from tests.chaos.site import ChaosSite
+from tests.hub.postgres_server import PostgresServer
 from tests.integration.facility import wait_until
 from tocsin_hub.times import now_us
 
@@ -23,17 +24,20 @@ def run(
     seconds: float,
     say: Say,
     *,
-    kinds: Sequence[Kind] = tuple(Kind),
+    kinds: Sequence[Kind] = OF_SQLITE,
     late_seconds: float = 2.0,
+    database: PostgresServer | None = None,
 ) -> Outcome:
     """Play the script of ``seed``, for at least ``seconds``; what came of it.
+
+    The hub has its database in a file, or in ``database``, which runs.
 
     Raises:
         AssertionError: a process died that nobody killed, or what waited was not sent in time.
     """
     faults = script(seed, seconds, kinds)
     until = max((fault.healed for fault in faults), default=0.0) + CALM_SECONDS
-    with ChaosSite(folder, seed) as site:
+    with ChaosSite(folder, seed, database) as site:
         fleet = site.start_fleet(until + CALM_SECONDS, DRAIN_SECONDS)
         began_us, began = now_us(), time.monotonic()
         _play(site, faults, began, until, say)

@@ -100,6 +100,8 @@ NOTICED = {
     Kind.PARTITION: {"node_silent"},
     Kind.STALL: {"node_silent"},
     Kind.DISK_FULL: {"database_refuses", "hub_late"},
+    Kind.DATABASE_KILL: {"database_refuses", "hub_late"},
+    Kind.DATABASE_STOP: {"database_refuses", "hub_late"},
 }
 """What must be reported of a fault: one of these. The other faults keep nobody from hearing or telling."""
 

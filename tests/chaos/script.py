@@ -22,7 +22,13 @@ class Kind(StrEnum):
     RESETS = "connections reset"
     DISK_FULL = "hub's disk full"
     CLOCK = "node's clock a day ahead"
+    DATABASE_KILL = "database killed"
+    DATABASE_STOP = "database stopped"
 
+
+OF_SQLITE = tuple(kind for kind in Kind if kind not in {Kind.DATABASE_KILL, Kind.DATABASE_STOP})
+OF_POSTGRESQL = tuple(kind for kind in Kind if kind is not Kind.DISK_FULL)
+"""What can be done to a site whose hub has its database in a file, or in a PostgreSQL."""
 
 LASTS = {
     Kind.BROKER_KILL: (14.0, 20.0),
@@ -38,6 +44,8 @@ LASTS = {
     Kind.RESETS: (5.0, 10.0),
     Kind.DISK_FULL: (10.0, 20.0),
     Kind.CLOCK: (10.0, 20.0),
+    Kind.DATABASE_KILL: (10.0, 60.0),
+    Kind.DATABASE_STOP: (15.0, 30.0),
 }
 """Seconds from and to; long enough for whoever has to notice it."""
 HEALS_SECONDS = 15.0
@@ -65,7 +73,7 @@ class Fault:
         return self.ends + HEALS_SECONDS
 
 
-def script(seed: int, seconds: float, kinds: Sequence[Kind] = tuple(Kind)) -> list[Fault]:
+def script(seed: int, seconds: float, kinds: Sequence[Kind] = OF_SQLITE) -> list[Fault]:
     """Faults one after another, all healed before ``seconds``; each kind comes before any comes twice."""
     dice = random.Random(seed)
     return list(_one_after_another(dice, seconds, kinds))

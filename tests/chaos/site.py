@@ -4,7 +4,6 @@ import json
 import os
 import resource
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -22,10 +21,13 @@ from tests.chaos.invariants import Made, Reported, Row, Told
 from tests.chaos.proxy import CALM, Proxy, Weather
 from tests.chaos.script import Fault, Kind
 from tests.hub.brokers import MOSQUITTO
+from tests.hub.postgres_server import PostgresServer
 from tests.integration.facility import Loudspeaker, kill, produced_in, wait_until
 from tocsin_hub.demo.broker import BrokerAddress, free_port, mosquitto_command
 from tocsin_hub.demo.script import Room
 from tocsin_hub.demo.site import Site
+from tocsin_hub.place import Place
+from tocsin_hub.store import Store
 from tocsin_hub.times import now_us
 from tocsin_shared import codec, synthesis
 from tocsin_shared.errors import DecodeError
@@ -44,15 +46,21 @@ STOP, GO_ON = signal.SIGSTOP, signal.SIGCONT
 class ChaosSite:
     """Broker, hub, one real node and :data:`NODES` simulated ones; hub and nodes each behind a proxy."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, database: PostgresServer | None = None) -> None:
         self.folder = folder
+        self._database = database
+        self._place: Place = folder / "hub" / "hub.sqlite"
+        more = _HUB
+        if database is not None:
+            self._place = database.new("chaos")
+            more += f'[store]\nurl = "{self._place.url}"\n'
         self._seed = seed
         self._stack = ExitStack()
         self._broker_port = free_port()
         self._command = mosquitto_command(folder, self._broker_port, MOSQUITTO)
         self.nodes_line = Proxy(self._broker_port, seed)
         self.hub_line = Proxy(self._broker_port, seed)
-        self.hub = Site(folder, BrokerAddress("127.0.0.1", self.hub_line.port), free_port(), _HUB)
+        self.hub = Site(folder, BrokerAddress("127.0.0.1", self.hub_line.port), free_port(), more)
         self.room = Site(folder, BrokerAddress("127.0.0.1", self.nodes_line.port), free_port())
         self._witness = Witness(self._broker_port)
         self._clock = folder / "clock"
@@ -135,7 +143,7 @@ class ChaosSite:
                 lambda: self._limit_files(resource.RLIM_INFINITY),
             ),
             Kind.CLOCK: (lambda: self._set_clock("+1d"), lambda: self._set_clock("+0")),
-        }
+        } | ({} if self._database is None else _ways_of(self._database))
 
     def made(self) -> list[Made]:
         """What nodes told of: the fleet by its ledger, the real node by its log."""
@@ -185,9 +193,8 @@ class ChaosSite:
         return [*self.hub.dead(), *self.room.dead()]
 
     def _ask(self, sql: str) -> list[tuple[Any, ...]]:
-        uri = f"file:{self.folder / 'hub' / 'hub.sqlite'}?mode=ro"
-        with closing(sqlite3.connect(uri, uri=True, timeout=30)) as database:
-            return database.execute(sql).fetchall()
+        with closing(Store(self._place)) as store:
+            return store.rows(sql)
 
     def _kill_broker(self) -> None:
         kill(self._broker)
@@ -242,6 +249,13 @@ class ChaosSite:
         for site in (self.room, self.hub):
             site.stop()
         _end(self._broker)
+
+
+def _ways_of(server: PostgresServer) -> dict[Kind, tuple[Callable[[], None], Callable[[], None]]]:
+    return {
+        Kind.DATABASE_KILL: (lambda: server.stop("immediate"), server.start),
+        Kind.DATABASE_STOP: (lambda: server.signal(STOP), lambda: server.signal(GO_ON)),
+    }
 
 
 _CLOCK = {"FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}

@@ -3,8 +3,10 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +54,14 @@ class PostgresServer:
     def stop(self, mode: str = "fast") -> None:
         """End it; ``immediate`` is as if its machine had lost power."""
         self._run("pg_ctl", "stop", "-w", "-t", "60", "-m", mode)
+
+    def signal(self, what: signal.Signals) -> None:
+        """Send a signal to all of its processes."""
+        main = int((self.folder / "data" / "postmaster.pid").read_text(encoding="ascii").splitlines()[0])
+        children = Path(f"/proc/{main}/task/{main}/children").read_text(encoding="ascii").split()
+        for pid in (main, *map(int, children)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, what)
 
     def remove(self) -> None:
         """End it, and delete its folder."""

@@ -24,8 +24,6 @@ port = {port}
 host = {broker_host}
 port = {broker_port}
 protocol = {broker_protocol}
-[store]
-path = {store}
 """
 
 _NODE = """\
@@ -68,7 +66,6 @@ class Site:
             _HUB + self._more,
             folder=str(self.folder / "hub"),
             port=self._web_port,
-            store=str(self.folder / "hub" / "hub.sqlite"),
         )
         self._start("hub", ["hub", "run", "--config", str(config)])
         deadline = time.monotonic() + START_SECONDS
