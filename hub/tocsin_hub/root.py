@@ -83,6 +83,7 @@ class Hub:
         self.pruner.start(on_death)
         self.services.rollouts.start(on_death)
         start_thread("ticker", self._tick, on_death)
+        start_thread("keeper", self._keep, on_death)
 
     def stop(self) -> None:
         """Stop all threads; what was received is committed."""
@@ -107,6 +108,12 @@ class Hub:
             while not self._stopping.wait(TICK_SECONDS):
                 self.watch.tick()
                 self.ingest.tick()
+
+    def _keep(self) -> None:
+        # Apart from the ticker, because both ask the database: one that does not answer must keep nobody from
+        # noticing that, nor that a node is silent.
+        with suppress(UnavailableError):
+            while not self._stopping.wait(TICK_SECONDS):
                 self.forgetting.tick()
                 self.live.review(self.services)
 

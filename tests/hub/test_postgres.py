@@ -306,6 +306,32 @@ def test_while_the_server_is_away_nothing_is_acknowledged_and_nothing_is_lost(
         assert line.store.event_count() == 60
 
 
+@pytest.mark.slow
+def test_a_server_that_stands_still_holds_nobody_for_ever(
+    tmp_path: Path, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It accepts what is sent to it, and answers nothing: only the hub's own patience ends that."""
+    monkeypatch.setattr("tocsin_hub.postgres.connection._Writing.answer_seconds", 2.0)
+    monkeypatch.setattr("tocsin_hub.postgres.connection._Reading.answer_seconds", 1.0)
+    DATABASES.is_at(tmp_path / "hub", server.new("hub"))
+    with Line(tmp_path / "hub") as line:
+        line.hear(many(1)[0])
+        line.settle()
+        assert line.store.event_count() == 1
+        server.signal(signal.SIGSTOP)
+        try:
+            later = [line.hear(message) for message in many(30)[1:]]
+            with pytest.raises(UnavailableError, match="has not answered within 1 s"):
+                line.store.event_count()
+            wait_until(lambda: "answered" in line.writer.state.trouble, "the trouble", 20)
+            assert not set(line.broker.receipts) & set(later)
+        finally:
+            server.signal(signal.SIGCONT)
+        wait_until(lambda: set(later) <= set(line.broker.receipts), "all receipts", 60)
+        assert [event.seq for event in line.store.events_after(0).events] == list(range(1, 31))
+        assert line.store.event_count() == 30
+
+
 # The lead
 
 

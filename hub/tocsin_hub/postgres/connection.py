@@ -1,6 +1,7 @@
 """psycopg: connections to PostgreSQL that take the hub's statements and raise the hub's faults."""
 
 import logging
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import groupby
@@ -10,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.adapt import Loader
 from psycopg.pq import TransactionStatus
+from psycopg.rows import TupleRow
 from psycopg.types.numeric import IntDumper
 from psycopg.types.string import StrDumperUnknown
-from psycopg_pool import ConnectionPool
 
 from tocsin_hub.connection import BUSY_SECONDS, Parameters, RefusedError, ServerError
 from tocsin_hub.place import PostgresPlace
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _READERS = 16
 """So many questions may be asked at once; others wait for one of these connections."""
-_SESSION = {
+_SESSION: dict[str, Any] = {
     "application_name": "tocsin-hub",
     "connect_timeout": 5,
     # A hub whose machine has gone is noticed by the server, and its lead is let go of, within 15 seconds; a
@@ -45,7 +46,35 @@ _WRITES = 0x70C51
 log = logging.getLogger(__name__)
 
 
-def connect(place: PostgresPlace, **options: Any) -> psycopg.Connection:
+class _Writing(psycopg.Connection[TupleRow]):
+    """Waits for an answer, but not for ever: a server that stands still would make the hub stand still."""
+
+    answer_seconds = 30.0
+    options = ""
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        """As any connection; one whose server does not answer in time is closed.
+
+        Raises:
+            psycopg.OperationalError: it did not.
+        """
+        try:
+            return super().wait(gen, interval, self.answer_seconds if timeout is None else timeout)
+        except psycopg.errors._WaitTimeout:
+            if timeout is not None:
+                raise
+            self.pgconn.finish()
+            raise psycopg.OperationalError(
+                f"the server has not answered within {self.answer_seconds:g} s"
+            ) from None
+
+
+class _Reading(_Writing):
+    answer_seconds = 10.0
+    options = " -c default_transaction_read_only=on -c statement_timeout=10000"
+
+
+def connect(place: PostgresPlace, kind: type[_Writing] = _Writing) -> psycopg.Connection:
     """A connection in which each statement is a transaction of its own until one is begun.
 
     Raises:
@@ -53,8 +82,9 @@ def connect(place: PostgresPlace, **options: Any) -> psycopg.Connection:
         SettingsError: the password file cannot be read.
     """
     with faults():
-        connection = psycopg.connect(
-            place.url, autocommit=True, password=password(place), **{**_SESSION, **options}
+        options = f"{_SESSION['options']}{kind.options}"
+        connection = kind.connect(
+            place.url, autocommit=True, password=password(place), **{**_SESSION, "options": options}
         )
         _speak_as_sqlite(connection)
         return connection
@@ -234,43 +264,61 @@ def write_to(place: PostgresPlace, lead: "PostgresLead | None" = None) -> Postgr
 
 
 class PostgresReader:
-    """Answers questions by a few connections that threads share."""
+    """Answers questions by a few connections that threads share.
+
+    After a server was away it connects at the first question: a pool that waits longer after each failure
+    would keep alarms from people while the server is there again.
+    """
 
     lateral = True
 
     def __init__(self, place: PostgresPlace) -> None:
         self._place = place
-        self._pool = ConnectionPool(
-            place.url,
-            kwargs=self._arguments,
-            min_size=1,
-            max_size=_READERS,
-            timeout=BUSY_SECONDS,
-            configure=self._configure,
-            check=ConnectionPool.check_connection,
-            open=False,
-            name="tocsin-hub",
-        )
-
-    def _arguments(self) -> dict[str, Any]:
-        options = f"{_SESSION['options']} -c default_transaction_read_only=on"
-        return {**_SESSION, "options": options, "autocommit": True, "password": password(self._place)}
-
-    @staticmethod
-    def _configure(connection: psycopg.Connection) -> None:
-        _speak_as_sqlite(connection)
+        self._slots = threading.BoundedSemaphore(_READERS)
+        self._idle: list[psycopg.Connection] = []
+        self._closed = False
 
     def rows(self, sql: str, parameters: Parameters) -> list[tuple[Any, ...]]:
         """All rows of the answer.
 
         Raises:
-            ServerError: the server cannot be reached, or the statement is wrong.
+            ServerError: the server cannot be reached, does not answer, or the statement is wrong.
         """
-        with faults():
-            self._pool.open()
-            with self._pool.connection() as connection:
-                return connection.execute(translated(sql), parameters or None).fetchall()
+        if not self._slots.acquire(timeout=BUSY_SECONDS):
+            raise ServerError("too many questions at once")
+        try:
+            with faults():
+                return self._asked(translated(sql), parameters or None)
+        finally:
+            self._slots.release()
 
     def close(self) -> None:
-        """Close all connections."""
-        self._pool.close()
+        """Close all connections; those that are in use close when they are done."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    def _asked(self, sql: str, parameters: Parameters | None) -> list[tuple[Any, ...]]:
+        while True:
+            connection, is_new = self._any()
+            try:
+                return connection.execute(sql, parameters).fetchall()
+            except psycopg.OperationalError:
+                if is_new or not connection.closed:
+                    raise  # an idle one may have ended long ago, with a server that was started anew since
+            finally:
+                self._put_back(connection)
+
+    def _any(self) -> tuple[psycopg.Connection, bool]:
+        """A connection, and whether it was made for this."""
+        with suppress(IndexError):
+            return self._idle.pop(), False
+        return connect(self._place, _Reading), True
+
+    def _put_back(self, connection: psycopg.Connection) -> None:
+        if connection.closed:
+            return
+        if self._closed:
+            connection.close()
+        else:
+            self._idle.append(connection)

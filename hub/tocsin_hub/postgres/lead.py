@@ -80,7 +80,7 @@ class PostgresLead:
         self._place = place
         self._held: psycopg.Connection | None = None
         self._led = False
-        self._lost_at: float | None = None
+        self._refused_at: float | None = None
         self._lock = threading.Lock()
 
     def take(self, patience_seconds: float = 0.0) -> None:
@@ -114,13 +114,11 @@ class PostgresLead:
         with self._lock:
             if self._held is not None and not self._held.closed:
                 return self._held
-            if self._led and self._lost_at is None:
-                self._lost_at = time.monotonic()
             made = connect(self._place)
             if not _takes(made):
                 made.close()
                 self._refuse()
-            self._held, self._led, self._lost_at = made, True, None
+            self._held, self._led, self._refused_at = made, True, None
             return made
 
     def release(self) -> None:
@@ -131,6 +129,8 @@ class PostgresLead:
             self._held, self._led = None, False
 
     def _refuse(self) -> None:
-        if self._lost_at is not None and time.monotonic() - self._lost_at > _GRACE_SECONDS:
+        if self._refused_at is None:
+            self._refused_at = time.monotonic()
+        if self._led and time.monotonic() - self._refused_at > _GRACE_SECONDS:
             raise LeadLostError("another hub leads now; this one ends, and stands by when it starts again")
         raise ServerError("another hub leads")
