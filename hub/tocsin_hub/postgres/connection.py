@@ -46,6 +46,10 @@ _WRITES = 0x70C51
 log = logging.getLogger(__name__)
 
 
+class _SilentError(psycopg.OperationalError):
+    """A server stands still."""
+
+
 class _Writing(psycopg.Connection[TupleRow]):
     """Waits for an answer, but not for ever: a server that stands still would make the hub stand still."""
 
@@ -56,7 +60,7 @@ class _Writing(psycopg.Connection[TupleRow]):
         """As any connection; one whose server does not answer in time is closed.
 
         Raises:
-            psycopg.OperationalError: it did not.
+            _SilentError: it did not.
         """
         try:
             return super().wait(gen, interval, self.answer_seconds if timeout is None else timeout)
@@ -64,9 +68,7 @@ class _Writing(psycopg.Connection[TupleRow]):
             if timeout is not None:
                 raise
             self.pgconn.finish()
-            raise psycopg.OperationalError(
-                f"the server has not answered within {self.answer_seconds:g} s"
-            ) from None
+            raise _SilentError(f"the server has not answered within {self.answer_seconds:g} s") from None
 
 
 class _Reading(_Writing):
@@ -303,8 +305,8 @@ class PostgresReader:
             connection, is_new = self._any()
             try:
                 return connection.execute(sql, parameters).fetchall()
-            except psycopg.OperationalError:
-                if is_new or not connection.closed:
+            except psycopg.OperationalError as error:
+                if is_new or not connection.closed or isinstance(error, _SilentError):
                     raise  # an idle one may have ended long ago, with a server that was started anew since
             finally:
                 self._put_back(connection)
