@@ -47,6 +47,10 @@ LOOK_SECONDS = 10.0
 BUSY_SECONDS = 0.5
 """While messages are under way, overdue ones are looked for this often."""
 
+_INCIDENTS = "the alert engine cannot read the database: %s; it goes on with what it knows"
+_PEOPLE = "people cannot be read: %s; those are told who were known before"
+_POLICIES = "policies cannot be read: %s; the last ones hold"
+
 log = logging.getLogger(__name__)
 
 
@@ -119,6 +123,8 @@ class Engine:
         self._results: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
         self._unwritten_results: list[Result] = []
         self._complained: set[tuple[str, ChannelName]] = set()
+        self._unread: set[str] = set()
+        """What cannot be read at the moment, as it was logged."""
         self._memory = _Memory()
         self._looked_us: int | None = None
         self._turning = False
@@ -234,8 +240,9 @@ class Engine:
                 # What the database does not take is told all the same: it may be about this very database.
                 known = self._reading.incident(key) or fresh.get(key)
                 found |= {} if known is None else {key: known}
+            self._unread.discard(_INCIDENTS)
         except UnavailableError as error:
-            log.error("the alert engine cannot read the database: %s; it goes on with what it knows", error)  # noqa: TRY400
+            self._complain(_INCIDENTS, error)
             found = {**self._memory.incidents, **{key: one for key, one in fresh.items() if one is not None}}
         for key in set(due) - set(found):
             del self._due[key]
@@ -301,16 +308,24 @@ class Engine:
     def _people(self) -> Sequence[Person]:
         try:
             self._memory.people = self._facts.people()
+            self._unread.discard(_PEOPLE)
         except UnavailableError as error:
-            log.error("people cannot be read: %s; those are told who were known before", error)  # noqa: TRY400
+            self._complain(_PEOPLE, error)
         return self._memory.people
 
     def _policies(self) -> PolicySet:
         try:
             self._memory.policies = self._reading.policies()
+            self._unread.discard(_POLICIES)
         except UnavailableError as error:
-            log.error("policies cannot be read: %s; the last ones hold", error)  # noqa: TRY400
+            self._complain(_POLICIES, error)
         return self._memory.policies or PolicySet((), own=False)
+
+    def _complain(self, what: str, error: UnavailableError) -> None:
+        """Log once that something cannot be read, until it was read again: alarms bring many questions."""
+        if what not in self._unread:
+            log.error(what, error)
+        self._unread.add(what)
 
     def _tell(self, incident: Incident, told: Sequence[Told], plan: Plan, people: Sequence[Person]) -> None:
         now_us = self._clock()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ulid import ULID
 
 from tests.hub.alerts.cases import incident, officer, worker
 from tests.hub.alerts.desk import SECRET, Desk, FakeChannel, save_incident
@@ -239,7 +240,7 @@ def test_a_database_that_cannot_be_written_holds_no_alarm_back(
 
 
 def test_a_database_that_cannot_be_read_holds_no_alarm_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     push = FakeChannel(PUSH)
     with Desk(tmp_path / "hub.sqlite", [worker("ada")], push) as desk:
@@ -255,6 +256,9 @@ def test_a_database_that_cannot_be_read_holds_no_alarm_back(
                 broken.setattr(desk.reading, name, refuse)
             desk.engine.on_incident(alarm)
             wait_until(lambda: len(push.sent) == 1, "the alarm")
+            desk.engine.on_incident(replace(alarm, id=str(ULID()), zone="hall-2"))
+            desk.settle()
+    assert caplog.text.count("policies cannot be read") == 1, "alarms bring many questions"
 
 
 def test_what_the_database_does_not_take_is_told_all_the_same(tmp_path: Path) -> None:
