@@ -6,7 +6,16 @@ from itertools import pairwise
 import pytest
 
 from tests.chaos.invariants import Made, Outcome, Reported, Row, Told, broken, count
-from tests.chaos.script import CALM_SECONDS, HEALS_SECONDS, Fault, Kind, calm, script
+from tests.chaos.script import (
+    CALM_SECONDS,
+    HEALS_SECONDS,
+    OF_POSTGRESQL,
+    OF_SQLITE,
+    Fault,
+    Kind,
+    calm,
+    script,
+)
 
 BEGAN_US = 1_800_000_000_000_000
 FAULT = Fault(Kind.BROKER_KILL, 10.0, 14.0)
@@ -81,12 +90,13 @@ def test_one_sound_in_a_hundred_may_be_late() -> None:
     assert len(broken(replace(one, made=[*late, *many[2:]]))) == 2
 
 
-def test_a_script_is_that_of_its_seed_and_each_fault_heals_before_the_next() -> None:
+@pytest.mark.parametrize("kinds", [OF_SQLITE, OF_POSTGRESQL], ids=["sqlite", "postgresql"])
+def test_a_script_is_that_of_its_seed_and_each_fault_heals_before_the_next(kinds: tuple[Kind, ...]) -> None:
     """Every kind comes before any comes twice, and the whole fits."""
-    faults = script(3, 3600.0)
-    assert faults == script(3, 3600.0)
-    assert faults != script(4, 3600.0)
-    assert {fault.kind for fault in faults[: len(Kind)]} == set(Kind)
+    faults = script(3, 3600.0, kinds)
+    assert faults == script(3, 3600.0, kinds)
+    assert faults != script(4, 3600.0, kinds)
+    assert {fault.kind for fault in faults[: len(kinds)]} == set(kinds)
     for one, other in pairwise(faults):
         assert other.at >= one.ends + HEALS_SECONDS + CALM_SECONDS - 0.11
     assert faults[-1].healed + CALM_SECONDS <= 3600.0
