@@ -39,6 +39,11 @@ _RECONNECT_SECONDS = (1, 3)
 """Shortest and longest wait between two attempts: an alarm may be waiting at the broker."""
 _STOP_SECONDS = 5.0
 _PUBLISH_SECONDS = 5.0
+_KEEP_ALIVE_TIMEOUT = 0x8D
+"""Reason code of MQTT 5 (3.14.2.1), as paho gives it when a ping is not answered within the keepalive."""
+
+Hears = Callable[[bool, float], None]
+"""Told whether the broker is heard, and for how many seconds that has been so already."""
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +63,7 @@ class Link:
         self._clock = clock
         self._client: Client | None = None
         self._receive: Receiver | None = None
-        self._hearing: Callable[[bool], None] = lambda _: None
+        self._hearing: Hears = lambda *_: None
         self._connection = 0
         self._connected = False
         self._under_way: deque[MQTTMessageInfo] = deque()
@@ -74,7 +79,7 @@ class Link:
     def start(
         self,
         receive: Receiver,
-        hearing: Callable[[bool], None],
+        hearing: Hears,
         on_death: Callable[[str], None] = end_process,
     ) -> None:
         """Connect in a thread, now or as soon as the broker is there; ``hearing`` is told of every change.
@@ -176,7 +181,7 @@ class Link:
         log.info("connected to the broker %s:%d", self._settings.host, self._settings.port)
         client.subscribe([(topic, 1) for topic in node_subscriptions()])
         client.publish(HUB_STATE, self._presence(Presence.ONLINE), qos=1, retain=True)
-        self._hearing(True)
+        self._hearing(True, 0.0)
 
     def _on_connect_fail(self, _client: Client, _userdata: object) -> None:
         self._note_failure("the broker cannot be reached")
@@ -201,7 +206,9 @@ class Link:
                 reason,
             )
             self._connected = False
-            self._hearing(False)
+            # Then the broker was silent for that long already, and nobody knew.
+            silent = self._settings.keepalive_seconds if reason == _KEEP_ALIVE_TIMEOUT else 0
+            self._hearing(False, float(silent))
 
     def _on_subscribe(
         self, _client: Client, _userdata: object, _mid: int, reasons: list[ReasonCode], _properties: object

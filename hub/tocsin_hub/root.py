@@ -98,8 +98,8 @@ class Hub:
         self.services.store.close()
         self.lead.release()
 
-    def _hearing(self, connected: bool) -> None:
-        self.services.rooms.set_hearing(connected, self.services.clock())
+    def _hearing(self, connected: bool, since_seconds: float) -> None:
+        self.services.rooms.set_hearing(connected, self.services.clock() - round(since_seconds * 1e6))
         if connected:
             self.services.rollouts.connected()
 

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.proxy import Proxy, Weather
 from tests.hub.brokers import Node, broker
 from tests.hub.parts import birth, conn, many, ulid, wait_until
 from tests.shared.messages import sound
 from tocsin_hub.link import WINDOW
 from tocsin_hub.root import Hub, build
 from tocsin_hub.settings import HubSettings
+from tocsin_hub.times import now_us
 from tocsin_shared import codec
 from tocsin_shared.broker import BrokerSettings, make_client
 from tocsin_shared.errors import SettingsError
@@ -68,6 +70,23 @@ def test_from_a_node_to_the_disk_and_back(tmp_path: Path, kind: str, protocol: s
             assert record.room == "Press shop"
         wait_until(lambda: states(node)[-1] is Presence.OFFLINE, "the hub's farewell")
         node.close()
+
+
+@pytest.mark.slow
+@pytest.mark.broker
+def test_a_broker_that_stands_still_was_not_heard_since_before_that_was_noticed(tmp_path: Path) -> None:
+    """Whoever counts how long the hub was deaf must not begin when its patience ends."""
+    with broker("mosquitto", tmp_path) as port, Proxy(port) as line:
+        settings = BrokerSettings(port=line.port, keepalive_seconds=5)
+        hub = build(HubSettings(state_folder=tmp_path / "hub", broker=settings))
+        hub.start(pytest.fail)
+        try:
+            wait_until(lambda: hub.link.connected, "the broker")
+            line.weather = Weather(stalled=True)
+            wait_until(lambda: not hub.services.rooms.hearing.connected, "the end of its patience", 30)
+            assert now_us() - hub.services.rooms.hearing.since_us >= 5_000_000
+        finally:
+            hub.stop()
 
 
 @pytest.mark.slow
