@@ -114,7 +114,7 @@ class _Connection(sqlite3.Connection):
         except UnicodeDecodeError as error:
             raise sqlite3.DatabaseError(f"damaged beyond spelling: {error}") from error
 
-    put = sqlite3.Connection.execute
+    put = execute
 
     def begin(self) -> None:
         """Begin a transaction beside which nobody else writes.

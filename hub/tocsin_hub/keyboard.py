@@ -1,17 +1,31 @@
 """What a command does with the hub's database, whether or not a hub runs beside it."""
 
+import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from tocsin_hub import settings
-from tocsin_hub.place import database_errors
+from tocsin_hub.place import check_url, database_errors
 from tocsin_hub.recorder import Recorder, prepare
 from tocsin_hub.settings import HubSettings
 from tocsin_hub.store import Store
 from tocsin_shared.errors import UnavailableError
 
 T = TypeVar("T")
+
+
+def database_url(text: str) -> str:
+    """An argument that says where a PostgreSQL is.
+
+    Raises:
+        argparse.ArgumentTypeError: it does not, or there is a password in it.
+    """
+    try:
+        check_url(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def opened(config: Path) -> HubSettings:

@@ -21,6 +21,7 @@ DEFAULT_HEARTBEAT_SECONDS = 10.0
 _SLOWEST_HEARTBEAT_SECONDS = 300.0
 """A node that promises fewer heartbeats is held to this one, so that it cannot be deaf for days unnoticed."""
 _TWINS_SECONDS = 300.0
+"""Two machines of one name push each other off every few seconds; after so long only one is left."""
 _KEPT_BOOTS = 4
 SAVE_SECONDS = 10.0
 """A heartbeat that changes nothing is written to the disk at most this often."""

@@ -15,6 +15,7 @@ from tests.hub.parts import START_US, Line, many, ulid, wait_until
 from tests.hub.processes import hub_process
 from tests.shared.messages import sound
 from tocsin_hub import cli
+from tocsin_hub.connection import connect
 from tocsin_hub.demo.broker import free_port
 from tocsin_hub.lock import DatabaseLock
 from tocsin_hub.recorder import Recorder, prepare
@@ -265,6 +266,8 @@ def test_a_database_damaged_beyond_spelling_is_a_clear_error(line: Line, stopped
     path.write_bytes(raw)
     with closing(sqlite3.connect(path)) as plain, pytest.raises(UnicodeDecodeError):
         plain.execute("SELECT * FROM events")
+    with closing(connect(path)) as ours, pytest.raises(sqlite3.DatabaseError, match="beyond spelling"):
+        ours.put("UPDATE events SET seq = ?", (1,))
     with pytest.raises(UnavailableError, match="tocsin hub restore"):
         prepare(path)
     assert restore(stopped, path, START_US) is not None

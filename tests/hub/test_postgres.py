@@ -184,7 +184,7 @@ def test_a_month_that_is_over_and_empty_is_dropped_by_the_pruner(tmp_path: Path)
         assert isinstance(place, PostgresPlace)
         old = month_of(START_US - 400 * DAY_US)
         with psycopg.connect(place.url, autocommit=True) as connection:
-            schema.make_these_months(connection, [old])
+            schema.make_months(connection, [old])
         line.now_us = START_US - 400 * DAY_US
         line.hear(sound(id=str(ULID.from_timestamp(line.now_us / 1e6)), test=True))
         line.settle()

@@ -21,7 +21,8 @@ from tocsin_hub.fleet.model import Plan, Played
 from tocsin_hub.fleet.probe import probe
 from tocsin_hub.fleet.processes import Simulation, share_of_files
 from tocsin_hub.fleet.stored import read_stored
-from tocsin_hub.place import Place, PostgresPlace, check_url
+from tocsin_hub.keyboard import database_url
+from tocsin_hub.place import Place, PostgresPlace
 from tocsin_hub.times import now_us
 from tocsin_shared.broker import BrokerSettings
 from tocsin_shared.errors import SettingsError, UnavailableError
@@ -83,13 +84,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _database(text: str) -> Place:
-    if "://" not in text:
-        return Path(text)
-    try:
-        check_url(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return PostgresPlace(text)
+    return PostgresPlace(database_url(text)) if "://" in text else Path(text)
 
 
 def _add_details(option: Callable[..., object]) -> None:

@@ -1,6 +1,5 @@
 """psycopg: connections to PostgreSQL that take the hub's statements and raise the hub's faults."""
 
-import logging
 import re
 import threading
 from collections.abc import Iterable, Iterator
@@ -46,8 +45,6 @@ _WRITES = 0x70C51
 
 _WHERE = re.compile(r'(connection failed: )?connection to server at "[^"]*"( \([^)]*\))?, port \d+ failed: ')
 
-log = logging.getLogger(__name__)
-
 
 class _SilentError(psycopg.OperationalError):
     """A server stands still."""
@@ -77,6 +74,12 @@ class _Writing(psycopg.Connection[TupleRow]):
 class _Reading(_Writing):
     answer_seconds = 10.0
     options = " -c default_transaction_read_only=on -c statement_timeout=10000"
+
+
+class Patient(_Writing):
+    """Changes tables, which may take long; nobody else waits for its answer."""
+
+    answer_seconds = 86_400.0
 
 
 def connect(place: PostgresPlace, kind: type[_Writing] = _Writing) -> psycopg.Connection:

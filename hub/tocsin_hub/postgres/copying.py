@@ -74,7 +74,7 @@ class _Copy:
             return {table.name: self._in_new(table) for table in tables}
         with self._transaction():
             self._begin(tables)
-            schema.make_these_months(self._new, self._months(now_us))
+            schema.make_months(self._new, self._months(now_us))
         for table in tables:
             self._copy(table)
         with self._transaction():

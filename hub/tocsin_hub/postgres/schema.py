@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import psycopg
 
 from tocsin_hub.place import PostgresPlace, database_errors
-from tocsin_hub.postgres.connection import connect, faults
+from tocsin_hub.postgres.connection import Patient, connect, faults
 from tocsin_hub.postgres.months import Month, month_called, month_of, wanted
 from tocsin_shared.errors import UnavailableError
 
@@ -38,7 +38,7 @@ def prepare(place: PostgresPlace, now_us: int | None = None, *, for_copy: bool =
             a newer hub, or a copy into it has not ended (unless it is ``for_copy``).
     """
     with database_errors(place):
-        connection = connect(place)
+        connection = connect(place, Patient)
         try:
             with faults():
                 _check_server(connection, place)
@@ -50,7 +50,7 @@ def prepare(place: PostgresPlace, now_us: int | None = None, *, for_copy: bool =
                         f"a copy into the database {place} has not ended: "
                         "tocsin hub db copy goes on where it was interrupted"
                     )
-                make_months(connection, time.time_ns() // 1000 if now_us is None else now_us)
+                make_months(connection, wanted(time.time_ns() // 1000 if now_us is None else now_us))
         finally:
             connection.close()
 
@@ -64,7 +64,7 @@ def tidy(place: PostgresPlace, now_us: int) -> None:
     with database_errors(place), faults(), connect(place) as connection:
         # Whoever waits for a table holds up all that come after, alarms among them.
         connection.execute(f"SET lock_timeout = {_PATIENCE_MS}")
-        make_months(connection, now_us)
+        make_months(connection, wanted(now_us))
         for name in drop_empty_months(connection, now_us):
             log.info("%s is empty and over, and was dropped", name)
 
@@ -104,16 +104,15 @@ def _apply_steps(connection: psycopg.Connection, place: PostgresPlace) -> None:
                 connection.execute("INSERT INTO schema_steps (name) VALUES (%s)", (name,))
 
 
-def make_months(connection: psycopg.Connection, now_us: int) -> None:
-    """Make the tables of this month and of some after it.
+def make_months(connection: _Asked, months: Iterable[Month]) -> None:
+    """Make the tables of ``months``, as far as there are none.
 
     Events of such a month that are kept among the others, because it had no table, are moved into it.
     """
     there = set(_months(connection))
-    for month in wanted(now_us):
+    for month in months:
         if month not in there:
-            with connection.transaction():
-                _make_month(connection, month)
+            _make_month(connection, month)
 
 
 def drop_empty_months(connection: psycopg.Connection, now_us: int) -> list[str]:
@@ -146,14 +145,6 @@ def tables(connection: _Asked) -> list[str]:
     return [name for (name,) in names]
 
 
-def make_these_months(connection: _Asked, months: Iterable[Month]) -> None:
-    """Make the tables of ``months``, as far as there are none."""
-    there = set(_months(connection))
-    for month in months:
-        if month not in there:
-            _make_month(connection, month)
-
-
 def go_on_counting(connection: _Asked) -> None:
     """Rows that get their number from the database get one that no row has yet."""
     identities = connection.execute(
@@ -176,11 +167,10 @@ def _months(connection: _Asked) -> list[Month]:
 
 def _make_month(connection: _Asked, month: Month) -> None:
     begin, end = month.first_id, month.next.first_id
-    connection.execute(f"CREATE TABLE {month.table} (LIKE events INCLUDING ALL)")
+    # Sent as one, these are one transaction, wherever there is none already.
     connection.execute(
-        f"WITH moved AS (DELETE FROM events_other WHERE id >= '{begin}' AND id < '{end}' RETURNING *) "  # noqa: S608
-        f"INSERT INTO {month.table} SELECT * FROM moved"
-    )
-    connection.execute(
+        f"CREATE TABLE {month.table} (LIKE events INCLUDING ALL); "  # noqa: S608 - names of our own
+        f"WITH moved AS (DELETE FROM events_other WHERE id >= '{begin}' AND id < '{end}' RETURNING *) "
+        f"INSERT INTO {month.table} SELECT * FROM moved; "
         f"ALTER TABLE events ATTACH PARTITION {month.table} FOR VALUES FROM ('{begin}') TO ('{end}')"
     )

@@ -6,7 +6,8 @@ from contextlib import closing
 from pathlib import Path
 
 from tocsin_hub import settings
-from tocsin_hub.place import PostgresPlace, check_url, copy_to_postgres, database_errors, lead_of
+from tocsin_hub.keyboard import database_url
+from tocsin_hub.place import PostgresPlace, copy_to_postgres, database_errors, lead_of
 from tocsin_hub.recorder import Recorder, prepare
 from tocsin_hub.retention.backup import back_up, look_through, restore
 from tocsin_hub.retention.pruner import Direct, Pruner
@@ -37,7 +38,9 @@ def add_store_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPa
         help="copy a file of SQLite into a new PostgreSQL; goes on where it was interrupted",
     )
     copy.add_argument("source", type=_file, metavar="sqlite:FILE", help="database of a hub that is stopped")
-    copy.add_argument("target", type=_url, metavar="postgresql://USER@HOST/NAME", help="a new database")
+    copy.add_argument(
+        "target", type=database_url, metavar="postgresql://USER@HOST/NAME", help="a new database"
+    )
     copy.add_argument("--password-file", type=Path, metavar="FILE", help="the password of USER")
     copy.set_defaults(run=_copy)
 
@@ -74,14 +77,6 @@ def _file(text: str) -> Path:
     if kind != "sqlite" or not path:
         raise argparse.ArgumentTypeError(f"must be sqlite:FILE, as sqlite:hub-state/hub.sqlite, not {text!r}")
     return Path(path.removeprefix("//"))
-
-
-def _url(text: str) -> str:
-    try:
-        check_url(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text
 
 
 def _copy(arguments: argparse.Namespace) -> int:
