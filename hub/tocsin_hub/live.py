@@ -247,7 +247,7 @@ class _LiveNamespace(Namespace):  # type: ignore[misc]
         if person.may(Role.OFFICER) and not person.zones:
             self.enter_room(sid, _OFFICERS)
         self.enter_room(sid, person_room(person.id))
-        self.emit("hello", self._hello())
+        self.emit("hello", self._hello(), room=sid)
 
     def on_disconnect(self, _reason: object = None) -> None:
         """Note that there is room for one more."""

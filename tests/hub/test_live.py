@@ -41,6 +41,15 @@ def test_a_dashboard_is_greeted_with_the_latest_change(hub: Hub) -> None:
     assert received(client) == [("hello", {"change": latest, "epoch": hub.services.epoch})]
 
 
+def test_who_connects_is_greeted_alone(hub: Hub) -> None:
+    """A greeting makes a dashboard fetch: of 500 that come back at once, each would fetch 500 times."""
+    first = connect(hub)
+    received(first)
+    second = connect(hub)
+    assert [name for name, _ in received(second)] == ["hello"]
+    assert received(first) == []
+
+
 def test_events_and_rooms_arrive_as_the_api_would_tell_them(hub: Hub) -> None:
     client = connect(hub)
     received(client)
