@@ -32,11 +32,13 @@ from tocsin_hub.plan.pages import may_edit, plan
 from tocsin_hub.rollouts.pages import rollout_pages
 from tocsin_hub.rollouts.serving import updates
 from tocsin_hub.services import EXTENSION, Health, Services, services
-from tocsin_hub.settings import HubSettings
+from tocsin_hub.settings import HubSettings, WebSettings
 from tocsin_hub.times import iso
 from tocsin_shared.errors import SettingsError, UnavailableError
 
 MAX_BODY_BYTES = 64 * 1024
+_COUNT_SECONDS = 1.0
+"""Nobody waits longer than this for a count."""
 _PERMISSIONS = "camera=(), geolocation=(), microphone=(), payment=(), usb=(), browsing-topics=()"
 _HOST = re.compile(r"[A-Za-z0-9.\-:\[\]]{1,255}")
 
@@ -80,7 +82,7 @@ def create_app(hub: Services) -> Flask:
     for blueprint in (api, receipts, auth, entrance, *site, metrics, updates):
         app.register_blueprint(blueprint)
     _let_company_in(app, hub.settings)
-    limiter.init_app(app)
+    _count(app, hub.settings.web)
     watch(app)
     app.add_url_rule("/healthz", view_func=healthz)
     app.add_template_global(csp_nonce)
@@ -109,6 +111,22 @@ def csp_nonce() -> str:
     if "csp_nonce" not in g:
         g.csp_nonce = secrets.token_urlsafe(16)
     return str(g.csp_nonce)
+
+
+def _count(app: Flask, web: WebSettings) -> None:
+    """Have whoever asks too often counted, by all processes of the site together."""
+    app.config.update(RATELIMIT_STORAGE_URI="memory://", RATELIMIT_IN_MEMORY_FALLBACK_ENABLED=False)
+    if web.redis:
+        app.config.update(
+            RATELIMIT_STORAGE_URI=web.redis,
+            RATELIMIT_STORAGE_OPTIONS={
+                "password": web.redis_password(),
+                "socket_timeout": _COUNT_SECONDS,
+                "socket_connect_timeout": _COUNT_SECONDS,
+            },
+            RATELIMIT_IN_MEMORY_FALLBACK_ENABLED=True,
+        )
+    limiter.init_app(app)
 
 
 def healthz() -> ResponseReturnValue:

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from tocsin_hub import forgetting, keyboard, settings
@@ -15,6 +16,7 @@ from tocsin_hub.retention.cli import add_store_commands
 from tocsin_hub.server import check_address, serve
 from tocsin_hub.settings import HubSettings
 from tocsin_hub.times import now_us
+from tocsin_hub.web.process import build_web, check
 from tocsin_shared.broker import make_client
 
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -41,6 +43,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--config", type=Path, required=True, metavar="FILE", help="the hub's settings")
     run.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     run.set_defaults(run=_run)
+
+    web = commands.add_parser("web", help="run a web process beside the hub; see docs/scaling.md")
+    web.add_argument("--config", type=Path, required=True, metavar="FILE", help="the hub's settings")
+    web.add_argument("--host", help="address to listen on, in place of [web] host")
+    web.add_argument("--port", type=_port, help="port to listen on, in place of [web] port")
+    web.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    web.set_defaults(run=_web)
 
     link = commands.add_parser("login-link", help="print a link that logs one person in, once")
     link.add_argument("--config", type=Path, required=True, metavar="FILE", help="the hub's settings")
@@ -72,6 +81,13 @@ def _minutes(text: str) -> int:
     if not 1 <= minutes <= 7 * 24 * 60:
         raise argparse.ArgumentTypeError(f"must be a whole number of minutes from 1 to 10080, not {text!r}")
     return minutes
+
+
+def _port(text: str) -> int:
+    port = int(text) if text.isdecimal() else 0
+    if not 1 <= port <= 65_535:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 65535, not {text!r}")
+    return port
 
 
 def _example(_arguments: argparse.Namespace) -> int:
@@ -118,6 +134,17 @@ def _run(arguments: argparse.Namespace) -> int:
     check_address(chosen.web)
     _greet(chosen)
     return serve(chosen)
+
+
+def _web(arguments: argparse.Namespace) -> int:
+    chosen = settings.load(arguments.config)
+    logging.basicConfig(level=arguments.log_level.upper(), format=_LOG_FORMAT)
+    web = replace(chosen.web, host=arguments.host or chosen.web.host, port=arguments.port or chosen.web.port)
+    chosen = replace(chosen, web=web)
+    check(chosen)
+    check_address(chosen.web)
+    print(f"This web process listens on {web.host} port {web.port}; people come by {web.origin}", flush=True)
+    return serve(chosen, build_web)
 
 
 def _greet(chosen: HubSettings) -> None:

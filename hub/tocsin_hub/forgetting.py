@@ -108,9 +108,10 @@ class Forgetting:
         store: Store,
         rooms: Rooms,
         writer: Writes,
-        broker: Broker,
+        broker: Broker | None,
         clock: Callable[[], int],
     ) -> None:
+        """Without ``broker``, as in a web process, it is only noted what to forget; the hub does it."""
         self._store = store
         self._rooms = rooms
         self._writer = writer
@@ -139,6 +140,8 @@ class Forgetting:
 
     def tick(self) -> None:
         """Forget what is to be forgotten; never raises."""
+        if self._broker is None:
+            return
         with suppress(UnavailableError), self._lock:  # tried again in a second
             for node, zone in self._noted():
                 self._rooms.forget(node)

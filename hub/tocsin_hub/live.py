@@ -8,6 +8,7 @@ import logging
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -27,6 +28,8 @@ from tocsin_hub.settings import SPARE_THREADS, WebSettings
 from tocsin_hub.store import StoredEvent
 from tocsin_hub.threads import end_process, start_thread
 from tocsin_hub.views import event_json, incident_json, incidents_json, room_json
+from tocsin_hub.web.beats import Beats
+from tocsin_hub.web.ports import Bus
 from tocsin_shared.errors import UnavailableError
 
 NAMESPACE = "/live"
@@ -69,11 +72,18 @@ class Live:
         incidents: Incidents | None = None,
         *,
         held: int = 0,
+        beats: Beats | None = None,
+        bus: Bus | None = None,
     ) -> None:
         """``incidents`` tells who answered, and her name; without it incidents are shown without answers.
 
-        ``held`` threads are not for dashboards, because downloads may need them.
+        ``held`` threads are not for dashboards, because downloads may need them. ``beats`` tell of the pages
+        that are open at other processes, to which ``bus`` carries what is emitted.
         """
+        self._beats = beats or Beats()
+        self._bus = bus
+        self.on_pages: Callable[[], None] = lambda: None
+        """Told when a page was opened or closed; must not wait."""
         self._most = web.threads - SPARE_THREADS - held
         self._web = web
         self._rooms = rooms
@@ -94,8 +104,9 @@ class Live:
             async_mode="threading",
             cors_allowed_origins=[self._web.origin] if self._web.public_url else None,
             max_http_buffer_size=16_384,
+            **({} if self._bus is None else {"client_manager": self._bus}),
         )
-        self._namespace = _LiveNamespace(self._hello, self._most)
+        self._namespace = _LiveNamespace(self._hello, self._most, lambda: self.on_pages())
         self._socketio.on_namespace(self._namespace)
 
     def start(self, on_death: Callable[[str], None] = end_process) -> None:
@@ -116,7 +127,7 @@ class Live:
 
         When the queue is full, dashboards are told to fetch.
         """
-        if self._namespace is not None and self._namespace.deserted:
+        if self._is_deserted:
             return  # whoever connects now is told by ``hello`` to fetch
         try:
             self._queue.put_nowait(item)
@@ -133,7 +144,35 @@ class Live:
 
     def count(self, person: str | None) -> int:
         """How many pages a person has open; ``None``: how many are open at all."""
-        return 0 if self._namespace is None else self._namespace.count(person)
+        here = 0 if self._namespace is None else self._namespace.count(person)
+        return here + self._beats.pages(person, time.monotonic())
+
+    def pages(self) -> dict[str, int]:
+        """How many pages each person has open at this process."""
+        return {} if self._namespace is None else self._namespace.pages()
+
+    def let_in(self, may: bool) -> None:
+        """Whether dashboards may be connected; if not, those that are here are cut off."""
+        if self._namespace is None or self._socketio is None:
+            return
+        for sid in self._namespace.let_in(may):
+            self._socketio.server.disconnect(sid, namespace=NAMESPACE)
+
+    def greet(self) -> None:
+        """Have every dashboard, at other processes, too, fetch what it may have missed."""
+        self._emit("hello", self._hello(), None)
+
+    def greet_here(self) -> None:
+        """Have every dashboard of this process fetch."""
+        if self._socketio is not None and not (self._namespace is None or self._namespace.deserted):
+            with suppress(UnavailableError):  # asked again in a second
+                self._socketio.server.emit("hello", self._hello(), namespace=NAMESPACE, ignore_queue=True)
+
+    @property
+    def _is_deserted(self) -> bool:
+        """Whether there is nobody to be shown anything, here or at another process."""
+        here = self._namespace is None or self._namespace.deserted
+        return self._namespace is not None and here and not self._beats.others(time.monotonic())
 
     def tell(self, person: str | None, name: str, data: dict[str, Any]) -> None:
         """Emit to every page of a person; ``None``: to every page."""
@@ -222,10 +261,14 @@ def person_room(person: str) -> str:
 class _LiveNamespace(Namespace):  # type: ignore[misc]
     """Lets dashboards in, as far as they are logged in and threads are left."""
 
-    def __init__(self, hello: Callable[[], dict[str, Any]], most: int) -> None:
+    def __init__(
+        self, hello: Callable[[], dict[str, Any]], most: int, on_pages: Callable[[], None] = lambda: None
+    ) -> None:
         super().__init__(NAMESPACE)
         self._hello = hello
         self._most = most
+        self._on_pages = on_pages
+        self._may_enter = True
         self._here: dict[str, _Seat] = {}
         self._lock = threading.Lock()
 
@@ -237,6 +280,8 @@ class _LiveNamespace(Namespace):  # type: ignore[misc]
         if person is None or opened is None:
             raise Refused("not logged in")
         with self._lock:
+            if not self._may_enter:
+                raise Refused("no hub is heard")
             if len(self._here) >= self._most:
                 log.warning("a dashboard was refused: %d are connected; raise [web] threads", self._most)
                 raise Refused("too many dashboards")
@@ -248,11 +293,24 @@ class _LiveNamespace(Namespace):  # type: ignore[misc]
             self.enter_room(sid, _OFFICERS)
         self.enter_room(sid, person_room(person.id))
         self.emit("hello", self._hello(), room=sid)
+        self._on_pages()
 
     def on_disconnect(self, _reason: object = None) -> None:
         """Note that there is room for one more."""
         with self._lock:
             self._here.pop(request.sid, None)  # type: ignore[attr-defined]
+        self._on_pages()
+
+    def let_in(self, may: bool) -> list[str]:
+        """Whether dashboards may enter from now on; the connections that must end."""
+        with self._lock:
+            self._may_enter = may
+            return [] if may else list(self._here)
+
+    def pages(self) -> dict[str, int]:
+        """How many pages each person has open."""
+        with self._lock:
+            return dict(Counter(seat.person.id for seat in self._here.values()))
 
     def review(self, hub: Services) -> list[str]:
         """Look again at whoever is here; the connections that must end."""

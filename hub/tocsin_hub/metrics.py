@@ -97,7 +97,7 @@ class Metrics(Collector):
             yield gauge
         for name, text, value in (
             ("tocsin_messages_quarantined", "Messages ever kept aside.", health.quarantined),
-            ("tocsin_changes", "Changes of events and incidents.", self._hub.writer.state.latest_change),
+            ("tocsin_changes", "Changes of events and incidents.", self._hub.latest_change()),
         ):
             counter = CounterMetricFamily(name, text)
             counter.add_metric([], value)

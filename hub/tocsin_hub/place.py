@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
-from tocsin_hub.connection import FAULTS, Connection, Reader, SqliteReader, connect
+from tocsin_hub.connection import FAULTS, Connection, Parameters, Reader, SqliteReader, connect
 from tocsin_hub.lock import DatabaseLock
 from tocsin_shared.errors import UnavailableError
 
@@ -116,6 +116,25 @@ def prepare_postgres(place: PostgresPlace) -> None:
         UnavailableError: the database cannot be used, or was made by a newer hub.
     """
     _postgres().prepare(place)
+
+
+def check_postgres(place: PostgresPlace) -> None:
+    """Whether the tables are there and those of this version; nothing is changed.
+
+    Raises:
+        UnavailableError: they are not, or the database cannot be used.
+    """
+    _postgres().check(place)
+
+
+def seconds_since_lead(rows: Callable[[str, Parameters], list[tuple[Any, ...]]]) -> float | None:
+    """How long ago the hub that leads wrote into a PostgreSQL last; ``None`` if none leads.
+
+    Raises:
+        UnavailableError: ``rows``, which asks the database, does.
+    """
+    seconds: float | None = _postgres().seconds_since_lead(rows)
+    return seconds
 
 
 def stand_by(place: Place) -> None:

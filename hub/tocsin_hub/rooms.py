@@ -212,6 +212,13 @@ class Rooms:
             if connected != self._hearing.connected:
                 self._hearing = Hearing(connected, now_us)
 
+    def replace(self, records: Iterable[NodeRecord], retired: Iterable[str]) -> None:
+        """Know these rooms, as they are, and no others; for who does not hear nodes itself."""
+        gone = set(retired)
+        known = {record.node: record for record in records if record.node not in gone}
+        with self._lock:
+            self._records, self._retired = known, gone
+
     def get(self, node: str) -> NodeRecord | None:
         """The record of ``node``, or ``None`` if it was never heard of."""
         with self._lock:

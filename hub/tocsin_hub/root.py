@@ -7,38 +7,27 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from flask import Flask
-from ulid import ULID
 
-from tocsin_hub.alerts.channels.actuator import ActuatorChannel
-from tocsin_hub.alerts.channels.page import PageChannel
-from tocsin_hub.alerts.engine import Engine, SiteFacts
-from tocsin_hub.alerts.model import Channel
-from tocsin_hub.alerts.reading import AlertReading
-from tocsin_hub.alerts.timezone import site_time_zone
+from tocsin_hub.alerts.engine import Engine
 from tocsin_hub.app import create_app
-from tocsin_hub.auth import secret_key
-from tocsin_hub.forgetting import Forgetting, retired
-from tocsin_hub.incidents.desk import Desk
+from tocsin_hub.forgetting import Forgetting
 from tocsin_hub.incidents.model import Incident
-from tocsin_hub.incidents.reading import Incidents
 from tocsin_hub.incidents.watch import Watch
 from tocsin_hub.ingest import Ingest
 from tocsin_hub.link import Link
 from tocsin_hub.live import Live
-from tocsin_hub.people.reading import People
-from tocsin_hub.phones.service import Phones
-from tocsin_hub.place import Lead, lead_of
-from tocsin_hub.recorder import Recorder, prepare
+from tocsin_hub.place import Lead
+from tocsin_hub.recorder import prepare
 from tocsin_hub.retention.pruner import Pruner
-from tocsin_hub.rollouts.engine import Rollouts, Surroundings
-from tocsin_hub.rollouts.pacing import Pacing
-from tocsin_hub.rollouts.trust import trust_of
-from tocsin_hub.rooms import Hearing, Rooms
+from tocsin_hub.rollouts.engine import Rollouts
 from tocsin_hub.services import Health, Services
-from tocsin_hub.settings import AlertSettings, HubSettings
-from tocsin_hub.store import Store
+from tocsin_hub.settings import HubSettings
 from tocsin_hub.threads import end_process, start_thread
 from tocsin_hub.times import now_us
+from tocsin_hub.web.follower import Follower
+from tocsin_hub.web.others import Others
+from tocsin_hub.web.ports import Bus
+from tocsin_hub.wiring import Parts, engine_of, parts_of, rollouts_of, services_of
 from tocsin_hub.writer import Writer
 from tocsin_shared.errors import UnavailableError
 
@@ -65,6 +54,8 @@ class Hub:
     engine: Engine
     pruner: Pruner
     lead: Lead
+    others: Others | None
+    """Web processes beside this one; ``None`` if it is the only process."""
     _stopping: threading.Event
 
     def start(self, on_death: Callable[[str], None] = end_process) -> None:
@@ -77,6 +68,8 @@ class Hub:
         self.lead.take(_LEAD_SECONDS)
         self.live.start(on_death)
         self.writer.start(self.ingest.settle, on_death)
+        if self.others is not None:
+            self.others.start(on_death)
         self.engine.start(on_death)
         self.services.phones.start(on_death)
         self.link.start(self.ingest.receive, self._hearing, on_death)
@@ -88,6 +81,8 @@ class Hub:
     def stop(self) -> None:
         """Stop all threads; what was received is committed."""
         self._stopping.set()
+        if self.others is not None:
+            self.others.stop()
         self.services.rollouts.stop()
         self.engine.stop()
         self.services.phones.stop()
@@ -128,38 +123,35 @@ def build(
     ``on_incident`` is told of each change of an incident once it is on the disk; it must not wait.
 
     Raises:
-        SettingsError: an identity provider or a trust repository is set, and cannot be used as it is set.
+        SettingsError: an identity provider, a trust repository or a Redis is set, and cannot be used as it
+            is set.
         UnavailableError: the database or the state folder cannot be used.
     """
     prepare(settings.database)
-    parts = _parts(settings, clock)
-    engine, rollouts = _engine(parts), _rollouts(parts)
+    parts = parts_of(settings, clock, leads=True)
+    engine, rollouts = engine_of(parts), rollouts_of(parts)
 
     def on_change(incident: Incident) -> None:
         engine.on_incident(incident)
         rollouts.wake()
         on_incident(incident)
 
-    ingest, watch = _ingest(parts, on_change, rollouts), _watch(parts, on_change)
+    others = None if parts.bus is None else _others(parts, parts.bus, on_change)
+
+    def on_own_change(incident: Incident) -> None:
+        if others is not None:
+            others.follower.note(incident)
+        on_change(incident)
+
+    ingest, watch = _ingest(parts, on_own_change, rollouts), _watch(parts, on_own_change)
     pruner = Pruner(settings.store, settings.database, parts.writer, clock, lambda gone: ingest.count(-gone))
     forgetting = _forgetting(parts)
-    services = Services(
-        settings=settings,
-        store=parts.store,
-        people=parts.people,
-        rooms=parts.rooms,
-        phones=parts.phones,
-        writer=parts.writer,
-        epoch=parts.epoch,
-        clock=clock,
-        health=lambda: _health(ingest, parts.writer, parts.link, pruner),
-        incidents=parts.incidents,
-        desk=parts.desk,
-        alerts=parts.alerts,
+    services = services_of(
+        parts,
         engine=engine,
         rollouts=rollouts,
         forgetting=forgetting,
-        pacing=Pacing(max(1, settings.download_threads), settings.updates.bytes_per_second),
+        health=lambda: _health(ingest, parts.writer, parts.link, pruner),
     )
     app = create_app(services)
     parts.live.attach(app)
@@ -175,105 +167,21 @@ def build(
         engine=engine,
         pruner=pruner,
         lead=parts.lead,
+        others=others,
         _stopping=threading.Event(),
     )
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """What the parts of a hub that decide are built on."""
+def _others(parts: Parts, bus: Bus, on_change: Callable[[Incident], None]) -> Others:
+    def tell(incident: Incident) -> None:
+        on_change(incident)
+        parts.live.show(incident)
 
-    settings: HubSettings
-    clock: Callable[[], int]
-    epoch: str
-    lead: Lead
-    store: Store
-    rooms: Rooms
-    link: Link
-    writer: Writer
-    incidents: Incidents
-    people: People
-    alerts: AlertReading
-    live: Live
-    desk: Desk
-    phones: Phones
+    follower = Follower(parts.incidents, parts.latest_change, tell)
+    return Others(bus, follower, parts.rooms, parts.live)
 
 
-def _parts(settings: HubSettings, clock: Callable[[], int]) -> _Parts:
-    epoch = str(ULID())
-    store, lead = Store(settings.database), lead_of(settings.database)
-    rooms = Rooms(store.nodes(), Hearing(connected=False, since_us=clock()), retired(store))
-    writer = Writer(Recorder(settings.database, lead), settings.ingest)
-    incidents = Incidents(store)
-    desk = Desk(writer, clock, settings.incidents.limits)
-    return _Parts(
-        settings=settings,
-        clock=clock,
-        epoch=epoch,
-        lead=lead,
-        store=store,
-        rooms=rooms,
-        link=Link(settings.broker, epoch, clock),
-        writer=writer,
-        incidents=incidents,
-        people=People(store),
-        alerts=AlertReading(store),
-        live=Live(
-            settings.web,
-            rooms,
-            epoch,
-            lambda: writer.state.latest_change,
-            incidents,
-            held=settings.download_threads,
-        ),
-        desk=desk,
-        phones=Phones(
-            settings=settings,
-            store=store,
-            writer=writer,
-            clock=clock,
-            desk=desk,
-            names=incidents.names,
-            zone=site_time_zone(settings.alerts.time_zone),
-        ),
-    )
-
-
-def _engine(parts: _Parts) -> Engine:
-    channels: tuple[Channel, ...] = (
-        parts.phones.push,
-        PageChannel(parts.live),
-        parts.phones.apprise,
-        ActuatorChannel(parts.link.publish_retained, parts.alerts.lit, parts.clock),
-    )
-    return Engine(
-        reading=parts.alerts,
-        writer=parts.writer,
-        channels=channels,
-        facts=_facts(parts.settings.alerts, parts.rooms, parts.people),
-        secret=secret_key(parts.settings.state_folder),
-        clock=parts.clock,
-        limits=parts.settings.alerts.limits,
-    )
-
-
-def _rollouts(parts: _Parts) -> Rollouts:
-    settings = parts.settings.updates
-    around = Surroundings(
-        store=parts.store,
-        writer=parts.writer,
-        rooms=parts.rooms,
-        incidents=parts.incidents,
-        desk=parts.desk,
-        broker=parts.link,
-        clock=parts.clock,
-        show=lambda shown: parts.live.tell_officers("rollout", shown),
-        two_persons=settings.two_persons,
-    )
-    return Rollouts(around, trust_of(settings))
-
-
-def _ingest(parts: _Parts, on_change: Callable[[Incident], None], rollouts: Rollouts) -> Ingest:
+def _ingest(parts: Parts, on_change: Callable[[Incident], None], rollouts: Rollouts) -> Ingest:
     return Ingest(
         rooms=parts.rooms,
         put=parts.writer.put,
@@ -288,7 +196,7 @@ def _ingest(parts: _Parts, on_change: Callable[[Incident], None], rollouts: Roll
     )
 
 
-def _watch(parts: _Parts, on_change: Callable[[Incident], None]) -> Watch:
+def _watch(parts: Parts, on_change: Callable[[Incident], None]) -> Watch:
     return Watch(
         settings=parts.settings.broker,
         reading=parts.incidents,
@@ -298,25 +206,13 @@ def _watch(parts: _Parts, on_change: Callable[[Incident], None]) -> Watch:
         on_incident=on_change,
         clock=parts.clock,
         limits=parts.settings.incidents.limits,
+        queue=lambda: "" if parts.bus is None else parts.bus.trouble,
     )
 
 
-def _forgetting(parts: _Parts) -> Forgetting:
+def _forgetting(parts: Parts) -> Forgetting:
     return Forgetting(
         store=parts.store, rooms=parts.rooms, writer=parts.writer, broker=parts.link, clock=parts.clock
-    )
-
-
-def _facts(settings: AlertSettings, rooms: Rooms, people: People) -> SiteFacts:
-    def room_of(incident: Incident) -> str:
-        record = rooms.get(incident.origin_node) if incident.origin_node else None
-        return record.room if record is not None else incident.origin_node or incident.zone
-
-    return SiteFacts(
-        people=people.all,
-        room_of=room_of,
-        time_zone=site_time_zone(settings.time_zone),
-        cleared_seconds=settings.cleared_minutes * 60,
     )
 
 

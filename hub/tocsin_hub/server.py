@@ -1,7 +1,8 @@
-"""The process that serves: gunicorn with one worker of many threads, in which the whole hub lives.
+"""The process that serves: gunicorn with one worker of many threads, in which a whole hub lives.
 
 The hub is built and started in the worker, so that a worker that dies takes its threads along and the
-master starts a whole one again. One worker only: the dashboards of a second would not hear of its events.
+master starts a whole one again. One worker only: a second hub could not lead. Web processes are served
+alike, each a process of its own.
 """
 
 import errno
@@ -9,12 +10,14 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from flask import Flask
 from gunicorn.app.base import BaseApplication
 
-from tocsin_hub.root import Hub, build
+from tocsin_hub.root import build as build_hub
 from tocsin_hub.settings import HubSettings, WebSettings
 from tocsin_shared.errors import TocsinError, UnavailableError
 
@@ -27,10 +30,24 @@ _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - gunicorn makes a file of its o
 log = logging.getLogger(__name__)
 
 
-def serve(settings: HubSettings) -> int:
-    """Serve until the process is told to end; the exit status."""
+class Served(Protocol):
+    """What a worker serves."""
+
+    @property
+    def app(self) -> Flask:
+        """Its application."""
+
+    def start(self) -> None:
+        """Start all threads."""
+
+    def stop(self) -> None:
+        """Stop all threads; what was received is committed."""
+
+
+def serve(settings: HubSettings, build: Callable[[HubSettings], Served] = build_hub) -> int:
+    """Serve what is built until the process is told to end; the exit status."""
     try:
-        _Server(settings).run()
+        _Server(settings, build).run()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     return 0
@@ -60,9 +77,10 @@ def check_address(web: WebSettings) -> None:
 class _Server(BaseApplication):  # type: ignore[misc]
     """gunicorn, told all it needs without a command line."""
 
-    def __init__(self, settings: HubSettings) -> None:
+    def __init__(self, settings: HubSettings, build: Callable[[HubSettings], Served]) -> None:
         self._settings = settings
-        self._hub: Hub | None = None
+        self._build = build
+        self._served: Served | None = None
         super().__init__()
 
     def load_config(self) -> None:
@@ -88,19 +106,19 @@ class _Server(BaseApplication):  # type: ignore[misc]
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        """Called by gunicorn in the worker for the application: here the hub begins to live."""
+        """Called by gunicorn in the worker for the application: here it begins to live."""
         try:
-            self._hub = build(self._settings)
-            self._hub.start()
+            self._served = self._build(self._settings)
+            self._served.start()
         except TocsinError as error:
-            log.critical("the hub cannot start: %s", error)
+            log.critical("cannot start: %s", error)
             raise
-        return self._hub.app
+        return self._served.app
 
     def _worker_exit(self, _arbiter: object, _worker: object) -> None:
         """Called by gunicorn in the worker when it ends."""
-        if self._hub is not None:
-            self._hub.stop()
+        if self._served is not None:
+            self._served.stop()
             logging.shutdown()
             sys.stdout.flush()
             # Threads of open dashboards would hold the process back until they are closed.

@@ -63,6 +63,8 @@ class Services:
     """New for each start of the hub."""
     clock: Callable[[], int]
     """Microseconds of UTC."""
+    latest_change: Callable[[], int]
+    """Number of the last change that is on the disk."""
     health: Callable[[], Health]
     incidents: Incidents
     """Reads incidents."""

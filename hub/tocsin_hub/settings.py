@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from tocsin_hub.alerts.limits import RoadLimits
 from tocsin_hub.incidents.rules import Limits
@@ -10,6 +11,7 @@ from tocsin_hub.place import Place, PostgresPlace, check_url
 from tocsin_hub.rollouts.settings import UpdateSettings
 from tocsin_shared import settings
 from tocsin_shared.broker import BrokerSettings
+from tocsin_shared.errors import SettingsError
 from tocsin_shared.settings import setting, table
 
 SPARE_THREADS = 8
@@ -50,6 +52,40 @@ class WebSettings:
         "File of the site's own certificate authority, served by the proxy as /site-ca.crt: invitations then "
         "show how a phone comes to trust it. Empty where phones trust the dashboard's certificate anyway.",
     )
+
+    redis: str = setting(
+        "",
+        "A Redis between the hub and its web processes (tocsin hub web): redis://HOST:6379, or rediss:// "
+        "for TLS. No password. Empty where the hub is the only process.",
+    )
+    redis_password_file: Path | None = setting(
+        None, "File that holds the password for redis.", shown='"redis-password"'
+    )
+
+    def __post_init__(self) -> None:
+        if self.redis:
+            parts = urlsplit(self.redis)
+            if parts.password is not None or "password" in parse_qs(parts.query):
+                raise ValueError(
+                    "there is a password in redis: put it into a file of its own, redis_password_file"
+                )
+            if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
+                raise ValueError(f"redis must be redis://HOST:6379 or rediss://HOST:6379, not {self.redis!r}")
+
+    def redis_password(self) -> str | None:
+        """What stands in the file for it.
+
+        Raises:
+            SettingsError: it cannot be read.
+        """
+        if self.redis_password_file is None:
+            return None
+        try:
+            return self.redis_password_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"web.redis_password_file: {self.redis_password_file} cannot be read: {error}"
+            ) from error
 
     @property
     def origin(self) -> str:

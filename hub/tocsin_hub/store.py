@@ -276,18 +276,24 @@ class Store:
     def nodes(self) -> list[NodeRecord]:
         """Every node that was ever heard of."""
         sql = "SELECT node, birth, conn, heartbeat, boot, last_seen_us, state, since_us FROM nodes"
-        return [_node_from_row(row, self.open_troubles(row[0])) for row in self._rows(sql)]
+        open_troubles = self._open_troubles()
+        return [_node_from_row(row, tuple(open_troubles.get(row[0], ()))) for row in self._rows(sql)]
 
     def open_troubles(self, node: str) -> tuple[Trouble, ...]:
         """The troubles of ``node`` that last, oldest first."""
+        return tuple(self._open_troubles("AND node = ?", (node,)).get(node, ()))
+
+    def _open_troubles(self, where: str = "", parameters: tuple[str, ...] = ()) -> dict[str, list[Trouble]]:
         sql = (
-            "SELECT id, kind, since_us, detail FROM troubles "
-            "WHERE node = ? AND until_us IS NULL ORDER BY since_us"
+            "SELECT node, id, kind, since_us, detail FROM troubles "  # noqa: S608 - words of our own
+            f"WHERE until_us IS NULL {where} ORDER BY since_us"
         )
-        return tuple(
-            Trouble(id=key, kind=kind, since=from_us(since_us), detail=detail)
-            for key, kind, since_us, detail in self._rows(sql, (node,))
-        )
+        found: dict[str, list[Trouble]] = {}
+        for node, key, kind, since_us, detail in self._rows(sql, parameters):
+            found.setdefault(node, []).append(
+                Trouble(id=key, kind=kind, since=from_us(since_us), detail=detail)
+            )
+        return found
 
     def anybody_logged_in(self) -> bool:
         """Whether a login link was ever used."""

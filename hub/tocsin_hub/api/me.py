@@ -57,7 +57,7 @@ def now() -> ResponseReturnValue:
     """What concerns whoever asks: incidents, rooms, and whether her phone is reached."""
     hub = services()
     person = who()
-    change = hub.writer.state.latest_change  # before anything is read, so that it is never too new
+    change = hub.latest_change()  # before anything is read, so that it is never too new
     now_us = hub.clock()
     rooms = [one for one in hub.rooms.all() if person.sees(one.zone)]
     deaf = [one for one in rooms if one.state is not RoomState.LISTENING]

@@ -81,6 +81,8 @@ class HubTrouble(StrEnum):
     DATABASE_REFUSES = "database_refuses"
     BROKER_LOST = "broker_lost"
     HUB_CERTIFICATE = "hub_certificate"
+    QUEUE_LOST = "queue_lost"
+    """Redis is away: dashboards at web processes learn of alarms from the database, seconds later."""
     PUSH_REFUSED = "push_refused"
     TRUST_EXPIRES = "trust_expires"
     """Metadata of bundles ends soon, or what signs it cannot be used: nothing new goes over the air."""

@@ -51,6 +51,8 @@ class HubFacts:
     """Why nothing can be stored; empty when all is well."""
     waiting_us: int
     """How long the oldest work that was asked for has been waiting for its commit; 0 if none is."""
+    queue: str = ""
+    """Why web processes cannot be told of alarms; empty when all is well, or where there are none."""
     certificate_days: float | None = None
     """Days until the hub's own certificate for the broker ends; ``None`` without one."""
     certificate_detail: str = ""
@@ -71,6 +73,8 @@ def hub_troubles(facts: HubFacts) -> dict[HubTrouble, str]:
         found[HubTrouble.DATABASE_REFUSES] = f"nothing can be stored: {facts.database}"
     elif facts.waiting_us >= HUB_LATE_SECONDS * 1e6:
         found[HubTrouble.HUB_LATE] = "the database takes longer than 2 s to store what nodes report"
+    if facts.queue:
+        found[HubTrouble.QUEUE_LOST] = f"dashboards show alarms some seconds later: {facts.queue}"
     unknown = facts.certificate_days is None and facts.certificate_detail != ""
     if unknown or (facts.certificate_days is not None and facts.certificate_days < CERTIFICATE_DAYS):
         found[HubTrouble.HUB_CERTIFICATE] = facts.certificate_detail

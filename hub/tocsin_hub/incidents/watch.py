@@ -32,6 +32,7 @@ _WATCHED = (
     HubTrouble.DATABASE_REFUSES,
     HubTrouble.HUB_LATE,
     HubTrouble.HUB_CERTIFICATE,
+    HubTrouble.QUEUE_LOST,
 )
 _UNSTORABLE = (HubTrouble.DATABASE_REFUSES, HubTrouble.HUB_LATE)
 _CERTIFICATE_SECONDS = 3600.0
@@ -83,8 +84,10 @@ class Watch:
         on_incident: Callable[[Incident], None],
         clock: Callable[[], int],
         limits: Limits,
+        queue: Callable[[], str] = lambda: "",
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``queue`` says why the hub's web processes cannot be told; nothing if they can."""
         self._settings = settings
         self._reading = reading
         self._rooms = rooms
@@ -93,6 +96,7 @@ class Watch:
         self._on_incident = on_incident
         self._clock = clock
         self._limits = limits
+        self._queue = queue
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._asked: float | None = None
@@ -161,6 +165,7 @@ class Watch:
             connected_us=now_us - hearing.since_us,
             database=self._writer.state.trouble,
             waiting_us=round(waiting * 1e6),
+            queue=self._queue(),
             certificate_days=days,
             certificate_detail=detail,
         )

@@ -1,6 +1,8 @@
 """How often one may ask. Neither what nodes say nor alarms and the answers to them are ever counted.
 
-The counts stand in memory: the hub is one process on one machine, and a restart forgives everybody.
+The counts stand in memory, and a restart forgives everybody. Where a site has web processes they stand in
+Redis, so that whoever tries passwords has no more tries for it; while that is away, each process counts for
+itself.
 """
 
 from collections.abc import Callable
@@ -27,7 +29,7 @@ def by_person(what: str) -> Callable[[], str]:
     return lambda: f"{what}:{g.person.id}"
 
 
-limiter = Limiter(address, storage_uri="memory://", strategy="fixed-window", headers_enabled=False)
+limiter = Limiter(address, strategy="fixed-window", headers_enabled=False)
 
 
 def limit(

@@ -2,7 +2,17 @@
 
 from tocsin_hub.postgres.connection import PostgresReader, write_to
 from tocsin_hub.postgres.copying import copy
-from tocsin_hub.postgres.lead import PostgresLead, stand_by
-from tocsin_hub.postgres.schema import prepare, tidy
+from tocsin_hub.postgres.lead import PostgresLead, seconds_since_lead, stand_by
+from tocsin_hub.postgres.schema import check, prepare, tidy
 
-__all__ = ["PostgresLead", "PostgresReader", "copy", "prepare", "stand_by", "tidy", "write_to"]
+__all__ = [
+    "PostgresLead",
+    "PostgresReader",
+    "check",
+    "copy",
+    "prepare",
+    "seconds_since_lead",
+    "stand_by",
+    "tidy",
+    "write_to",
+]

@@ -7,11 +7,13 @@ the lock again, and ends if another one took it meanwhile.
 import logging
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import psycopg
 
-from tocsin_hub.connection import ServerError
+from tocsin_hub.connection import Parameters, ServerError
 from tocsin_hub.place import PostgresPlace
 from tocsin_hub.postgres.connection import connect, faults
 from tocsin_shared.errors import UnavailableError
@@ -47,6 +49,22 @@ def stand_by(place: PostgresPlace) -> None:
         connection.close()
     if waits:
         log.warning("the other hub has ended; this one takes over")
+
+
+def seconds_since_lead(rows: Callable[[str, Parameters], list[tuple[Any, ...]]]) -> float | None:
+    """How long ago the hub that leads used the connection of its lead; ``None`` if none leads.
+
+    Raises:
+        Exception: whatever ``rows``, which asks the database, does.
+    """
+    found = rows(
+        "SELECT CAST(extract(epoch FROM clock_timestamp() - a.state_change) AS float) "
+        "FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid "
+        "WHERE l.locktype = 'advisory' AND l.granted AND l.classid = 0 AND l.objid = ? AND l.objsubid = 1 "
+        "AND a.datname = current_database()",
+        (_LEADS,),
+    )
+    return float(found[0][0]) if found else None
 
 
 def _takes(connection: psycopg.Connection) -> bool:

@@ -55,6 +55,23 @@ def prepare(place: PostgresPlace, now_us: int | None = None, *, for_copy: bool =
             connection.close()
 
 
+def check(place: PostgresPlace) -> None:
+    """Whether the tables are there and those of this version; nothing is changed.
+
+    Raises:
+        UnavailableError: they are not, or the database cannot be used.
+    """
+    with database_errors(place), faults(), connect(place) as connection:
+        _check_server(connection, place)
+        found = connection.execute("SELECT to_regclass('schema_steps')").fetchone()
+        applied = _applied(connection, place) if found and found[0] else set()
+    if missing := [name for name in STEPS if name not in applied]:
+        raise UnavailableError(
+            f"the database {place} is not of this version yet (it lacks {', '.join(missing)}): "
+            "start the hub of this version first"
+        )
+
+
 def tidy(place: PostgresPlace, now_us: int) -> None:
     """Make the tables of the months to come, and drop those of past months that are empty.
 
@@ -89,6 +106,16 @@ def _apply_steps(connection: psycopg.Connection, place: PostgresPlace) -> None:
         "CREATE TABLE IF NOT EXISTS schema_steps "
         "(name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
     )
+    applied = _applied(connection, place)
+    for name in STEPS:
+        if name not in applied:
+            text = resources.files(__package__).joinpath("steps", f"{name}.sql").read_text(encoding="utf-8")
+            with connection.transaction():  # a step that was interrupted left nothing
+                connection.execute(text.encode())
+                connection.execute("INSERT INTO schema_steps (name) VALUES (%s)", (name,))
+
+
+def _applied(connection: psycopg.Connection, place: PostgresPlace) -> set[str]:
     applied = {name for (name,) in connection.execute("SELECT name FROM schema_steps")}
     if newer := applied - set(STEPS):
         raise UnavailableError(
@@ -96,12 +123,7 @@ def _apply_steps(connection: psycopg.Connection, place: PostgresPlace) -> None:
             f"(it has {', '.join(sorted(newer))}); install that version, "
             "or name another database under [store] url"
         )
-    for name in STEPS:
-        if name not in applied:
-            text = resources.files(__package__).joinpath("steps", f"{name}.sql").read_text(encoding="utf-8")
-            with connection.transaction():  # a step that was interrupted left nothing
-                connection.execute(text.encode())
-                connection.execute("INSERT INTO schema_steps (name) VALUES (%s)", (name,))
+    return applied
 
 
 def make_months(connection: _Asked, months: Iterable[Month]) -> None:
