@@ -106,7 +106,7 @@ class Live:
             max_http_buffer_size=16_384,
             **({} if self._bus is None else {"client_manager": self._bus}),
         )
-        self._namespace = _LiveNamespace(self._hello, self._most, lambda: self.on_pages())
+        self._namespace = _LiveNamespace(self._hello, self._most, self._pages_changed)
         self._socketio.on_namespace(self._namespace)
 
     def start(self, on_death: Callable[[str], None] = end_process) -> None:
@@ -184,6 +184,9 @@ class Live:
         """Emit to every page of an officer or admin of all zones."""
         if self._socketio is not None:
             self._socketio.emit(name, data, namespace=NAMESPACE, to=_OFFICERS)
+
+    def _pages_changed(self) -> None:
+        self.on_pages()
 
     def _run(self) -> None:
         rooms: dict[str, NodeRecord] = {}

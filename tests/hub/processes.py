@@ -23,27 +23,38 @@ NAMESPACE = "/live"
 class HubProcess:
     """The hub in ``folder``; its log is ``hub.log`` there."""
 
+    command: tuple[str, ...] = ("run",)
+    """What is run, without its settings."""
+
     def __init__(
-        self, folder: Path, broker_port: int, threads: int = 64, protocol: str = "5", *, database: str = ""
+        self,
+        folder: Path,
+        broker_port: int,
+        threads: int = 64,
+        protocol: str = "5",
+        *,
+        database: str = "",
+        redis: str = "",
     ) -> None:
-        """``database`` is the URL of a PostgreSQL."""
+        """``database`` is the URL of a PostgreSQL, ``redis`` that of a Redis."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self.config = folder / "hub.toml"
         self.config.write_text(
-            f'state_folder = "state"\n[web]\nport = {self.port}\nthreads = {threads}\n'
+            f'state_folder = "state"\n[web]\nport = {self.port}\nthreads = {threads}\nredis = "{redis}"\n'
             f'[broker]\nport = {broker_port}\nprotocol = "{protocol}"\n[store]\nurl = "{database}"\n',
             encoding="utf-8",
         )
         self.process: subprocess.Popen[bytes] | None = None
+        self.log_file = folder / "hub.log"
 
     def start(self, status: int | None = 200) -> None:
         """Start, and wait until ``/healthz`` answers with ``status``; with ``None`` do not wait."""
-        with (self.folder / "hub.log").open("ab") as log:
+        with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tocsin_shared", "hub", "run", "--config", str(self.config)],
+                [sys.executable, "-m", "tocsin_shared", "hub", *self.command, "--config", str(self.config)],
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -69,7 +80,7 @@ class HubProcess:
 
     @property
     def log(self) -> str:
-        return (self.folder / "hub.log").read_text(encoding="utf-8")
+        return self.log_file.read_text(encoding="utf-8")
 
     @property
     def worker(self) -> int:
@@ -107,6 +118,17 @@ class HubProcess:
         return session
 
 
+class WebProcess(HubProcess):
+    """A web process beside ``hub``, with its settings and its state folder."""
+
+    def __init__(self, hub: HubProcess) -> None:
+        self.folder, self.config, self.process = hub.folder, hub.config, None
+        self.port = free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.command = ("web", "--port", str(self.port))
+        self.log_file = hub.folder / f"web-{self.port}.log"
+
+
 @contextlib.contextmanager
 def hub_process(
     folder: Path,
@@ -136,7 +158,7 @@ class Dashboard:
         self.transport = ""
         self._address = address
         self._client = socketio.Client(http_session=browser, handle_sigint=False, reconnection=False)
-        for name in ("hello", "event", "room", "incident"):
+        for name in ("hello", "event", "room", "incident", "alert"):
             self._client.on(name, lambda data, name=name: self.got.append((name, data)), namespace=NAMESPACE)
 
     def open(self, **headers: str) -> "Dashboard":
@@ -144,6 +166,10 @@ class Dashboard:
         self._client.connect(self._address, namespaces=[NAMESPACE], wait_timeout=5, headers=headers)
         self.transport = self._client.transport()
         return self
+
+    @property
+    def connected(self) -> bool:
+        return bool(self._client.connected)
 
     def close(self) -> None:
         self._client.disconnect()

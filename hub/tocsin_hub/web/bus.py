@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -92,7 +93,7 @@ class RedisBus(PubSubManager):  # type: ignore[misc]
         self._on_changed, self._on_again = on_changed, on_again
         self._started = self._monotonic()
         start_thread("bus-out", self._send, on_death)
-        start_thread("bus-in", self._thread, on_death)
+        start_thread("bus-in", self._receive, on_death)
 
     def stop(self) -> None:
         """Send what waits, such as a farewell, and end the threads."""
@@ -131,7 +132,7 @@ class RedisBus(PubSubManager):  # type: ignore[misc]
             except _FAULTS as error:
                 self._note_away(error)
             if self._stopping.wait(_AGAIN_SECONDS):
-                raise SystemExit  # ends the thread; the library takes a listener that returns for a fault
+                raise SystemExit  # the library takes a listener that merely returns for a fault
 
     # Sending
 
@@ -180,6 +181,10 @@ class RedisBus(PubSubManager):  # type: ignore[misc]
         self._away = str(error) or type(error).__name__
 
     # Listening
+
+    def _receive(self) -> None:
+        with suppress(SystemExit):
+            self._thread()
 
     def _heard(self) -> Iterator[bytes]:
         with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:  # type: ignore[no-untyped-call]

@@ -1,0 +1,1 @@
+"""Web processes beside the hub."""
