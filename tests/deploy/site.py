@@ -57,6 +57,10 @@ class SiteOfContainers:
         self.inventory = folder / "inventory"
         self.database_port = 0
         """Of the PostgreSQL on the hub's machine, once the site has one."""
+        self.redis_port = 0
+        """Of the Redis there, once the site has web processes."""
+        self.web_port = free_port()
+        """Of the first of them."""
 
     @property
     def machines(self) -> tuple[Machine, ...]:
@@ -100,6 +104,11 @@ class SiteOfContainers:
                 if self.database_port
                 else {}
             )
+            | (
+                {"redis_port": self.redis_port, "hub_web_first_port": self.web_port}
+                if self.redis_port
+                else {}
+            )
             | wrong
         )
         (self.inventory / "group_vars").mkdir(parents=True, exist_ok=True)
@@ -131,6 +140,7 @@ class SiteOfContainers:
                     "broker": {"hosts": {"tocsin": {}}},
                     "hub": {"hosts": {"tocsin": {}}},
                     "db": {"hosts": {"tocsin": {}} if self.database_port else {}},
+                    "redis": {"hosts": {"tocsin": {}} if self.redis_port else {}},
                     "nodes": {"hosts": {"press-1": {}, "paint-1": {}}},
                 },
             }

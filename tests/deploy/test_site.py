@@ -298,3 +298,34 @@ def test_a_site_that_outgrows_its_file_goes_on_in_a_postgresql(site: SiteOfConta
     assert restored.status == 0, restored.text
     assert set(before) <= set(site.stored())
     wait_until(site.takes_events, 60.0, "the hub")
+
+
+def test_a_site_with_many_dashboards_gets_web_processes(site: SiteOfContainers) -> None:
+    """The proxy divides browsers among them; when one is down the other answers."""
+    site.redis_port = free_port()
+    site.write_inventory()
+    played = site.play("site.yml")
+    assert played.status == 0, played.text
+    units = [f"tocsin-web@{site.web_port + number}" for number in range(2)]
+    for unit in units:
+        journal = site.hub.run("journalctl", "-u", unit, "-o", "cat", "--no-pager").stdout
+        assert "the hub is heard" in journal, journal
+    known = set(site.stored())
+    wait_until(lambda: len(set(site.stored()) - known) > 1, 120.0, "sounds by way of a web process")
+    assert_nothing_is_lost(site)
+    for unit in units:
+        site.hub.run("systemctl", "stop", unit)
+        assert known <= set(site.stored()), "the other answers"
+        assert site.takes_events()
+        site.hub.run("systemctl", "start", unit)
+    site.hub.run("systemctl", "restart", "tocsin-hub")
+    wait_until(site.takes_events, 60.0, "the hub, and a web process that was started with it")
+    again = site.play("site.yml", "--tags", "redis,hub")
+    assert again.status == 0, again.text
+    assert again.changed["tocsin"] == 0, again.text
+    site.redis_port = 0
+    site.write_inventory()
+    alone = site.play("site.yml", "--tags", "hub")
+    assert alone.status == 0, alone.text
+    assert site.hub.run("systemctl", "is-active", *units, check=False).stdout.split() == ["inactive"] * 2
+    assert known <= set(site.stored()), "the hub answers alone"

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import requests
 import socketio
+import yaml
 
 from tests.hub import postgres_server
 from tests.hub.brokers import Node, broker
@@ -246,6 +247,11 @@ def test_postgresql_away_while_alarms_sound(tmp_path: Path) -> None:
             assert all(one.connected for one in dashboards)
     finally:
         server.remove()
+
+
+def test_the_playbooks_send_the_hub_what_is_its_own() -> None:
+    role = Path(__file__).parents[3] / "deploy/ansible/roles/hub/vars/main.yml"
+    assert yaml.safe_load(role.read_text(encoding="utf-8"))["hub_own_paths"] == list(HUB_PATHS)
 
 
 def test_what_only_the_hub_can_answer_is_refused(site: Site) -> None:
