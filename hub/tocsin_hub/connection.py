@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -66,8 +67,13 @@ class Connection(Protocol):
     def executemany(self, sql: str, parameters: Iterable[Parameters], /) -> object:
         """One statement for each of many."""
 
-    def put(self, sql: str, parameters: Parameters, /) -> object:
-        """One statement of whose outcome nobody asks; its faults may come from a later call."""
+    def insert(
+        self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], otherwise: str = "", /
+    ) -> object:
+        """Many new rows of texts and numbers; ``otherwise`` is said of those that are there already."""
+
+    def update(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], /) -> object:
+        """Many changed rows: new values of ``columns``, of which the last names the row."""
 
     def begin(self) -> None:
         """Begin a transaction beside which nobody else writes."""
@@ -96,6 +102,14 @@ class Reader(Protocol):
         """Nobody asks any more."""
 
 
+@contextmanager
+def _spelled() -> Iterator[None]:
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise sqlite3.DatabaseError(f"damaged beyond spelling: {error}") from error
+
+
 class _Connection(sqlite3.Connection):
     """SQLite quotes names in its messages.
 
@@ -109,12 +123,39 @@ class _Connection(sqlite3.Connection):
         Raises:
             sqlite3.Error: whatever is wrong.
         """
-        try:
+        with _spelled():
             return super().execute(*arguments)
-        except UnicodeDecodeError as error:
-            raise sqlite3.DatabaseError(f"damaged beyond spelling: {error}") from error
 
-    put = execute
+    def executemany(self, *arguments: Any) -> sqlite3.Cursor:
+        """As in any connection.
+
+        Raises:
+            sqlite3.Error: whatever is wrong.
+        """
+        with _spelled():
+            return super().executemany(*arguments)
+
+    def insert(
+        self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], otherwise: str = "", /
+    ) -> None:
+        """Many new rows.
+
+        Raises:
+            sqlite3.Error: whatever is wrong.
+        """
+        names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+        sql = f"INSERT INTO {table} ({names}) VALUES ({marks}) {otherwise}"  # noqa: S608 - names of our own
+        self.executemany(sql, rows)
+
+    def update(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], /) -> None:
+        """Many changed rows.
+
+        Raises:
+            sqlite3.Error: whatever is wrong.
+        """
+        *changed, key = columns
+        values = " = ?, ".join(changed)
+        self.executemany(f"UPDATE {table} SET {values} = ? WHERE {key} = ?", rows)  # noqa: S608
 
     def begin(self) -> None:
         """Begin a transaction beside which nobody else writes.

@@ -34,18 +34,14 @@ KEPT_TROUBLE_ROWS = 1000
 KEPT_PAYLOAD_BYTES = 1024
 _PHASE_ORDER = {Phase.ONSET: 0, Phase.UPDATE: 1, Phase.OFFSET: 2}
 _NAMES = ", ".join(EVENT_COLUMNS)
-_INSERT_EVENT = (
-    f"INSERT INTO events ({_NAMES}, detected_us, first_committed_us) "  # noqa: S608
-    f"VALUES ({', '.join('?' * (len(EVENT_COLUMNS) + 2))})"
-)
-_UPDATE_EVENT = f"UPDATE events SET {' = ?, '.join(EVENT_COLUMNS[1:])} = ? WHERE id = ?"  # noqa: S608
+_NEW_COLUMNS = (*EVENT_COLUMNS, "detected_us", "first_committed_us")
+_MOVED_COLUMNS = (*EVENT_COLUMNS[1:], "id")
 _PLACE = [EVENT_COLUMNS.index(name) for name in ("zone", "label", "onset_us", "boot", "test")]
 """Columns with indexes of their own that a later word about a sound hardly ever changes; a column that an
 update names costs the upkeep of its indexes, changed or not."""
 _FIXED = (*_PLACE, EVENT_COLUMNS.index("id"), EVENT_COLUMNS.index("node"))
 _NEWS = [index for index in range(len(EVENT_COLUMNS)) if index not in _FIXED]
-_NEWS_NAMES = " = ?, ".join(EVENT_COLUMNS[index] for index in _NEWS)
-_UPDATE_NEWS = f"UPDATE events SET {_NEWS_NAMES} = ? WHERE id = ?"  # noqa: S608
+_NEWS_COLUMNS = (*(EVENT_COLUMNS[index] for index in _NEWS), "id")
 _KNOWN_COLUMNS = "id, node, phase, seq, first_received_us, zone, label, onset_us, boot, test"
 _KNOWN_EVENTS = f"SELECT {_KNOWN_COLUMNS} FROM events WHERE id IN"  # noqa: S608
 _AT_ONCE = 200
@@ -122,6 +118,11 @@ class Recorder:
         self.alone = False
         """Whether the transaction is of one piece of work, so that its faults can be told apart."""
         self._expected: dict[str, Any] = {}
+        """What is known of events: as stored, or as this transaction will store them."""
+        self._new: dict[str, tuple[Any, ...]] = {}
+        self._news: dict[str, tuple[Any, ...]] = {}
+        self._moved: dict[str, tuple[Any, ...]] = {}
+        """Rows of events that are not written yet: new ones, and those that change in part or as a whole."""
 
     def open(self) -> None:
         """Connect; each commit is forced to the disk."""
@@ -149,7 +150,8 @@ class Recorder:
         return self._connection
 
     def settle(self) -> None:
-        """Write what is :attr:`pending`, and forget it; of what cannot be written nothing stays."""
+        """Write the rows of events, then what is :attr:`pending`; of what cannot be written nothing stays."""
+        self._write_events()
         pending, self.pending = self.pending, None
         if pending is None:
             return
@@ -162,6 +164,7 @@ class Recorder:
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """Of what is inside nothing stays when it fails, and the transaction goes on."""
+        self._write_events()  # a fault in them is none of what is inside
         self.connection.execute("SAVEPOINT inside")
         try:
             yield
@@ -185,6 +188,7 @@ class Recorder:
             self.connection.commit()
         except BaseException:
             self.pending = None
+            self._forget_events()
             self.changes = given_out
             self.connection.rollback()
             raise
@@ -193,7 +197,7 @@ class Recorder:
 
     @property
     def expected(self) -> list[str]:
-        """Ids of events that will be recorded in this transaction, as far as that is known."""
+        """Ids of events that are recorded in this transaction, as far as that is known."""
         return list(self._expected)
 
     def expect(self, events: Sequence[str]) -> None:
@@ -208,13 +212,16 @@ class Recorder:
     def record(
         self, message: SoundDetected, received_us: int, now_us: int
     ) -> tuple[Fate, StoredEvent | None]:
-        """Store one word about a detection; with the row as it now stands if that changed it."""
-        put = self.connection.put
+        """Store one word about a detection; with the row as it then stands if that changes it.
+
+        Rows are written together, before anybody else in the transaction sees the database.
+        """
         row = self._known(message.id)
         if row is None:
             event = self._event(message, received_us, received_us, now_us)
-            put(_INSERT_EVENT, (*_values(event), detected_us(message), now_us))
-            self._expected.pop(message.id, None)
+            values = _values(event)
+            self._new[event.id] = (*values, detected_us(message), now_us)
+            self._note_known(event, values)
             return Fate.ADDED, event
         node, phase, seq, first_received_us, *place = row
         if node != message.node:
@@ -223,12 +230,32 @@ class Recorder:
             return Fate.KNOWN, None
         event = self._event(message, first_received_us, received_us, now_us)
         values = _values(event)
-        self._expected.pop(message.id, None)
-        if place == [values[index] for index in _PLACE]:
-            put(_UPDATE_NEWS, (*[values[index] for index in _NEWS], event.id))
+        if event.id in self._new:
+            self._new[event.id] = (*values, *self._new[event.id][len(values) :])
+        elif event.id in self._moved or place != [values[index] for index in _PLACE]:
+            self._news.pop(event.id, None)
+            self._moved[event.id] = (*values[1:], event.id)
         else:
-            put(_UPDATE_EVENT, (*values[1:], event.id))
+            self._news[event.id] = (*[values[index] for index in _NEWS], event.id)
+        self._note_known(event, values)
         return Fate.APPLIED, event
+
+    def _note_known(self, event: StoredEvent, values: Sequence[Any]) -> None:
+        place = [values[index] for index in _PLACE]
+        self._expected[event.id] = [event.node, event.phase.value, event.seq, event.first_received_us, *place]
+
+    def _write_events(self) -> None:
+        if self._new:
+            self.connection.insert("events", _NEW_COLUMNS, list(self._new.values()))
+        if self._news:
+            self.connection.update("events", _NEWS_COLUMNS, list(self._news.values()))
+        if self._moved:
+            self.connection.update("events", _MOVED_COLUMNS, list(self._moved.values()))
+        self._forget_events()
+
+    def _forget_events(self) -> None:
+        for rows in (self._new, self._news, self._moved):
+            rows.clear()
 
     def _known(self, event: str) -> Any:
         """What is stored of an event: the columns of :data:`_KNOWN_EVENTS` without its id."""

@@ -256,7 +256,7 @@ def build_wheels(folder: Path) -> None:
         "--python-version",
         _PYTHON[SUITE],
         *platforms,
-        f"{wheel}[hub,node,postgresql]",
+        f"{wheel}[hub,node,postgresql,redis]",
     ]
     subprocess.run(
         [*pip, "download", "-d", str(folder), "--find-links", str(folder), *exactly, *wanted], check=True

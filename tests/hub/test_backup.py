@@ -267,7 +267,7 @@ def test_a_database_damaged_beyond_spelling_is_a_clear_error(line: Line, stopped
     with closing(sqlite3.connect(path)) as plain, pytest.raises(UnicodeDecodeError):
         plain.execute("SELECT * FROM events")
     with closing(connect(path)) as ours, pytest.raises(sqlite3.DatabaseError, match="beyond spelling"):
-        ours.put("UPDATE events SET seq = ?", (1,))
+        ours.update("events", ("seq", "id"), [(1, "x")])
     with pytest.raises(UnavailableError, match="tocsin hub restore"):
         prepare(path)
     assert restore(stopped, path, START_US) is not None

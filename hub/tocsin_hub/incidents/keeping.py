@@ -66,6 +66,8 @@ def fold_event(
     """
     if rules.severity_of(event) is None:
         return ()
+    if recorder.alone:
+        recorder.settle()  # a fault in the event's own row is none of its incident
     for fold in (_folded, _alone):
         try:
             if not recorder.alone:

@@ -27,16 +27,13 @@ from tocsin_hub.recorder import Recorder
 SELECT = f"SELECT {INCIDENT_COLUMNS}, tally FROM incidents"  # noqa: S608 - names of our own
 _MARKS = ", ".join("?" * (INCIDENT_COLUMNS.count(",") + 2))
 INSERT = f"INSERT INTO incidents ({INCIDENT_COLUMNS}, tally) VALUES ({_MARKS})"  # noqa: S608
-INSERT_LINE = f"INSERT INTO incident_log ({LOG_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 _COLUMNS = (*INCIDENT_COLUMNS.split(", "), "tally")
 _OPEN = f"{SELECT} WHERE kind = 'sound' AND grouping = ? AND zone = ? AND cleared_us IS NULL"
 _DRILLS = f"SELECT {DRILL_COLUMNS} FROM drills WHERE ends_us > ?"  # noqa: S608
 _LINKS = "SELECT event, incident, ended_us FROM incident_events WHERE event IN"
-_NEW_LINK = (
-    "INSERT INTO incident_events (incident, ended_us, event) VALUES (?, ?, ?) ON CONFLICT (event) "
-    "DO UPDATE SET incident = excluded.incident, ended_us = excluded.ended_us"
+_OTHER_LINK = (
+    "ON CONFLICT (event) DO UPDATE SET incident = excluded.incident, ended_us = excluded.ended_us"
 )
-_SAME_LINK = "UPDATE incident_events SET ended_us = ? WHERE event = ?"
 _QUIET = (
     "UPDATE incidents SET quiet_us = ? WHERE id = ? AND NOT EXISTS "
     "(SELECT 1 FROM incident_events WHERE incident = incidents.id AND ended_us IS NULL)"
@@ -158,8 +155,10 @@ class Working:
                 update(connection, _values(before), after, incident in self._lasting)
         for incident in self._lasting - self._stored.keys():
             connection.execute("UPDATE incidents SET quiet_us = NULL WHERE id = ?", (incident,))
-        connection.executemany(_NEW_LINK, [(*link, event) for event, link in self._new_links.items()])
-        connection.executemany(_SAME_LINK, [(ended, event) for event, ended in self._same_links.items()])
+        new = [(event, *link) for event, link in self._new_links.items()]
+        connection.insert("incident_events", ("event", "incident", "ended_us"), new, _OTHER_LINK)
+        same = [(ended, event) for event, ended in self._same_links.items()]
+        connection.update("incident_events", ("ended_us", "event"), same)
         connection.executemany(_QUIET, [(at_us, incident) for incident, at_us in self._quiet.items()])
 
 
@@ -184,13 +183,11 @@ def update(connection: Connection, before: Sequence[Any], after: Sequence[Any], 
 
 def write_lines(connection: Connection, lines: Iterable[LogLine]) -> None:
     """Add lines to timelines."""
-    connection.executemany(
-        INSERT_LINE,
-        [
-            (line.incident, line.at_us, str(line.step), line.person, line.node, line.event, str(line.detail))
-            for line in lines
-        ],
-    )
+    rows = [
+        (line.incident, line.at_us, str(line.step), line.person, line.node, line.event, str(line.detail))
+        for line in lines
+    ]
+    connection.insert("incident_log", LOG_COLUMNS.split(", "), rows)
 
 
 def _values(standing: Standing) -> tuple[Any, ...]:

@@ -2,10 +2,8 @@
 
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import groupby
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -18,6 +16,7 @@ from psycopg.types.string import StrDumperUnknown
 from tocsin_hub.connection import BUSY_SECONDS, Parameters, RefusedError, ServerError
 from tocsin_hub.place import PostgresPlace
 from tocsin_hub.postgres.dialect import translated
+from tocsin_hub.postgres.many import as_json, inserting, updating
 from tocsin_shared.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -170,7 +169,6 @@ class PostgresConnection:
         self._open: psycopg.Connection | None = None
         self._inside = False
         """Whether a transaction was begun that has not ended."""
-        self._later: list[tuple[str, Parameters]] = []
         self._connection()
 
     def execute(self, sql: str, parameters: Parameters = (), /) -> psycopg.Cursor[Any]:
@@ -179,7 +177,6 @@ class PostgresConnection:
         Raises:
             ServerError: the server, the way to it, or the statement.
         """
-        self._catch_up()
         with faults():
             return self._connection().execute(translated(sql), parameters or None)
 
@@ -189,21 +186,30 @@ class PostgresConnection:
         Raises:
             ServerError: the server, the way to it, or a statement.
         """
-        self._catch_up()
         with faults(), self._connection().cursor() as cursor:
             cursor.executemany(translated(sql), list(parameters))
 
-    def put(self, sql: str, parameters: Parameters, /) -> None:
-        """One statement of whose outcome nobody asks; it goes to the server with the next ones, in order."""
-        self._later.append((sql, parameters))
+    def insert(
+        self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], otherwise: str = "", /
+    ) -> None:
+        """Many new rows, in one statement.
 
-    def _catch_up(self) -> None:
-        later, self._later = self._later, []
-        with faults():
-            for sql, many in groupby(later, key=itemgetter(0)):
-                with self._connection().cursor() as cursor:
-                    # They travel together, and are answered together.
-                    cursor.executemany(translated(sql), [parameters for _, parameters in many])
+        Raises:
+            ServerError: the server, the way to it, or a row.
+        """
+        if rows:
+            self.execute(inserting(table, tuple(columns), otherwise), (as_json(columns, rows),))
+
+    def update(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], /) -> None:
+        """Many changed rows, in one statement.
+
+        Raises:
+            ServerError: the server, the way to it, or a row.
+        """
+        if rows:
+            keys = [row[-1] for row in rows]
+            told = (as_json(columns, rows), min(keys), max(keys))
+            self.execute(updating(table, tuple(columns)), told)
 
     def begin(self) -> None:
         """Begin a transaction beside which nobody else writes.
@@ -229,7 +235,6 @@ class PostgresConnection:
             RefusedError: a statement failed, and that was overlooked.
             ServerError: the server; whether it committed is then not known.
         """
-        self._catch_up()
         if self._connection().info.transaction_status is TransactionStatus.INERROR:
             self.rollback()  # COMMIT would do just that, and say nothing
             raise RefusedError("a statement failed before")
@@ -238,7 +243,6 @@ class PostgresConnection:
 
     def rollback(self) -> None:
         """End the transaction, of which nothing stays; one that went with its connection has ended."""
-        self._later.clear()
         self._inside = False
         if self._open is None or self._open.closed:
             return
