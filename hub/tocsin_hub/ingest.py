@@ -7,7 +7,6 @@ COMMIT, and :meth:`Ingest.tick` in a thread of its own.
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
@@ -25,6 +24,7 @@ from tocsin_hub.rollouts import reports
 from tocsin_hub.rooms import NodeRecord, Rooms
 from tocsin_hub.store import StoredEvent
 from tocsin_hub.times import LAST_US, to_us
+from tocsin_hub.values import changed
 from tocsin_hub.writer import Outcome, Receipt, Work
 from tocsin_shared import codec
 from tocsin_shared.errors import DecodeError
@@ -410,7 +410,7 @@ def _with_receipt(work: Work, receipt: Receipt) -> Work:
         substitute = work.instead(reason) or Work(lambda _: Outcome(), lambda _: None)
         return _with_receipt(substitute, receipt)
 
-    return Work(lambda recorder: replace(work.write(recorder), receipt=receipt), instead, work.event)
+    return Work(lambda recorder: changed(work.write(recorder), receipt=receipt), instead, work.event)
 
 
 def _touching(node: str, boots: tuple[str, ...]) -> Work:

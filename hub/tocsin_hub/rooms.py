@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from tocsin_hub.values import changed
 from tocsin_shared.events import (
     Heartbeat,
     NodeBorn,
@@ -86,7 +87,7 @@ class NodeRecord:
 
 def heard(record: NodeRecord, now_us: int) -> NodeRecord:
     """``record`` after any message of the node itself."""
-    return replace(record, last_seen_us=now_us)
+    return changed(record, last_seen_us=now_us)
 
 
 def booted(before: NodeRecord, after: NodeRecord, now_us: int) -> NodeRecord:

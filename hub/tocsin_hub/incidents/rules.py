@@ -20,6 +20,7 @@ from tocsin_hub.incidents.model import (
 )
 from tocsin_hub.rooms import NodeRecord, RoomState
 from tocsin_hub.store import StoredEvent
+from tocsin_hub.values import changed
 from tocsin_shared.events import Certainty, Clock
 from tocsin_shared.labels import Severity
 
@@ -229,7 +230,7 @@ def joined(
         (*standing.tally.labels, event.label) if news.new_label else standing.tally.labels,
         standing.tally.heard_us if known else max(standing.tally.heard_us, now_us),
     )
-    incident = replace(
+    incident = changed(
         before,
         **weight.of_incident,
         opened_us=min(before.opened_us, begin),

@@ -7,7 +7,6 @@ transaction, so nothing is remembered that is not on the disk.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from tocsin_hub.connection import Connection
@@ -23,6 +22,7 @@ from tocsin_hub.incidents.rows import (
 )
 from tocsin_hub.incidents.rules import Change, Standing
 from tocsin_hub.recorder import Recorder
+from tocsin_hub.values import changed
 
 SELECT = f"SELECT {INCIDENT_COLUMNS}, tally FROM incidents"  # noqa: S608 - names of our own
 _MARKS = ", ".join("?" * (INCIDENT_COLUMNS.count(",") + 2))
@@ -31,9 +31,7 @@ _COLUMNS = (*INCIDENT_COLUMNS.split(", "), "tally")
 _OPEN = f"{SELECT} WHERE kind = 'sound' AND grouping = ? AND zone = ? AND cleared_us IS NULL"
 _DRILLS = f"SELECT {DRILL_COLUMNS} FROM drills WHERE ends_us > ?"  # noqa: S608
 _LINKS = "SELECT event, incident, ended_us FROM incident_events WHERE event IN"
-_OTHER_LINK = (
-    "ON CONFLICT (event) DO UPDATE SET incident = excluded.incident, ended_us = excluded.ended_us"
-)
+_OTHER_LINK = "ON CONFLICT (event) DO UPDATE SET incident = excluded.incident, ended_us = excluded.ended_us"
 _QUIET = (
     "UPDATE incidents SET quiet_us = ? WHERE id = ? AND NOT EXISTS "
     "(SELECT 1 FROM incident_events WHERE incident = incidents.id AND ended_us IS NULL)"
@@ -126,7 +124,7 @@ class Working:
         if before is not None and change.standing == before and not change.lines:
             return ()
         self._recorder.changes += 1
-        incident = replace(change.incident, change=self._recorder.changes, updated_us=now_us)
+        incident = changed(change.incident, change=self._recorder.changes, updated_us=now_us)
         self._stored.setdefault(incident.id, before)
         self._now[incident.id] = Standing(incident, change.standing.tally)
         place = self._places.get((incident.group, incident.zone))
