@@ -307,6 +307,9 @@ class Ingest:
         return self._recording(message, payload, now_us)
 
     def _heard(self, node: str, now_us: int) -> list[Work]:
+        known = self._rooms.get(node)
+        if known is not None and rules.is_heard_now(known, now_us):
+            return []
         before, after = self._rooms.change(node, now_us, lambda record: rules.heard(record, now_us))
         new = before.last_seen_us is None or before.state is not after.state
         return self._consequences(before, after, now_us) if new else []

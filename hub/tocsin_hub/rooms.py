@@ -24,6 +24,7 @@ _SLOWEST_HEARTBEAT_SECONDS = 300.0
 _TWINS_SECONDS = 300.0
 """Two machines of one name push each other off every few seconds; after so long only one is left."""
 _KEPT_BOOTS = 4
+_MOMENT_US = 500_000
 SAVE_SECONDS = 10.0
 """A heartbeat that changes nothing is written to the disk at most this often."""
 
@@ -88,6 +89,13 @@ class NodeRecord:
 def heard(record: NodeRecord, now_us: int) -> NodeRecord:
     """``record`` after any message of the node itself."""
     return changed(record, last_seen_us=now_us)
+
+
+def is_heard_now(record: NodeRecord, now_us: int) -> bool:
+    """Whether another word of the node at ``now_us`` changes nothing about it: it said one a moment ago."""
+    if record.last_seen_us is None or record.state in {RoomState.OFFLINE, RoomState.UNKNOWN}:
+        return False
+    return 0 <= now_us - record.last_seen_us < _MOMENT_US
 
 
 def booted(before: NodeRecord, after: NodeRecord, now_us: int) -> NodeRecord:

@@ -6,6 +6,7 @@ topics work on brokers that treat dots, spaces or other signs in their own way.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tocsin_shared.errors import DecodeError
 from tocsin_shared.events import NODE_ID_PATTERN
@@ -45,6 +46,7 @@ def node_subscriptions() -> tuple[str, ...]:
     return tuple(f"{ROOT}/n/+/{kind}" + ("/+" if kind == "ev" else "") for kind in NODE_KINDS)
 
 
+@lru_cache(4096)  # of a site whose sounds come fast, topics are few
 def parse_node_topic(topic: str) -> NodeTopic:
     """Take a node's topic apart.
 

@@ -1,5 +1,7 @@
 """The rules by which words and silence become the state of a room."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -165,3 +167,27 @@ def test_rooms_stand_in_the_order_of_zone_room_and_node() -> None:
         words = birth(node=node, zone=zone, room=room)
         rooms.change(node, NOW, lambda record, words=words: rules.born(record, words))  # type: ignore[misc]
     assert [record.node for record in rooms.all()] == ["b-2", "a-1", "c-3"]
+
+
+@pytest.mark.parametrize("later_us", [0, 499_999])
+def test_a_word_within_a_moment_changes_nothing_that_anybody_sees(later_us: int) -> None:
+    rooms = Rooms([], Hearing(connected=True, since_us=0))
+    rooms.change("press-1", 1_000_000, lambda one: rules.heard(rules.born(one, birth()), 1_000_000))
+    known = rooms.get("press-1")
+    assert known is not None
+    assert rules.is_heard_now(known, 1_000_000 + later_us)
+    _, after = rooms.change(
+        "press-1", 1_000_000 + later_us, lambda one: rules.heard(one, 1_000_000 + later_us)
+    )
+    assert (after.state, after.since_us, after.birth) == (known.state, known.since_us, known.birth)
+
+
+def test_a_word_after_a_while_or_of_a_room_that_was_silent_counts() -> None:
+    rooms = Rooms([], Hearing(connected=True, since_us=0))
+    _, known = rooms.change(
+        "press-1", 1_000_000, lambda one: rules.heard(rules.born(one, birth()), 1_000_000)
+    )
+    assert not rules.is_heard_now(known, 1_500_000)
+    assert not rules.is_heard_now(known, 999_999), "the clock was set back"
+    assert not rules.is_heard_now(replace(known, state=RoomState.OFFLINE), 1_000_001)
+    assert not rules.is_heard_now(NodeRecord("press-1", since_us=1), 1_000_001)
