@@ -42,10 +42,6 @@ from tocsin_hub.store import StoredEvent
 from tocsin_hub.times import to_us
 from tocsin_shared.events import Trouble
 
-_ENDED = (
-    f"{SELECT} WHERE kind = 'sound' AND grouping = ? AND zone = ? AND cleared_us > ? "
-    "ORDER BY cleared_us DESC, id DESC"
-)
 _DEFAULT = Limits()
 DRILL_LABEL = "evacuation_siren"
 """What a drill that sounds is shown as."""
@@ -130,12 +126,11 @@ def _note_quiet(
     working(recorder).quiet(incident.id, now_us)
     if not incident.late or not incident.active or incident.help_us is not None:
         return ()
-    if _lasts(recorder, incident.id):
+    if working(recorder).sounds_still(incident.id):
         return ()
     ended_us = max(event.offset_us or 0, incident.opened_us) + limits.hold_us
-    return _save(
-        recorder, change.standing, rules.cleared(change.standing, min(ended_us, now_us), now_us), now_us
-    )
+    over = rules.cleared(change.standing, min(ended_us, now_us), now_us)
+    return working(recorder).save(change.standing, over, now_us, lasts=False)
 
 
 def _match(recorder: Recorder, event: StoredEvent, limits: Limits) -> Standing | None:
@@ -145,8 +140,7 @@ def _match(recorder: Recorder, event: StoredEvent, limits: Limits) -> Standing |
         if rules.joins(standing.incident, event, limits):
             return standing
     since_us = rules.begin_us(event, limits) - limits.rejoin_us
-    for row in recorder.database.execute(_ENDED, (group, event.zone, since_us)):
-        standing = standing_from_row(row)
+    for standing in working(recorder).ended_at(group, event.zone, since_us):
         if rules.joins(standing.incident, event, limits):
             return standing
     return None

@@ -29,6 +29,8 @@ _MARKS = ", ".join("?" * (INCIDENT_COLUMNS.count(",") + 2))
 INSERT = f"INSERT INTO incidents ({INCIDENT_COLUMNS}, tally) VALUES ({_MARKS})"  # noqa: S608
 _COLUMNS = (*INCIDENT_COLUMNS.split(", "), "tally")
 _OPEN = f"{SELECT} WHERE kind = 'sound' AND grouping = ? AND zone = ? AND cleared_us IS NULL"
+_ENDED = f"{SELECT} WHERE kind = 'sound' AND grouping = ? AND zone = ? AND cleared_us > ?"
+_SOUNDING = "SELECT event FROM incident_events WHERE incident = ? AND ended_us IS NULL"
 _DRILLS = f"SELECT {DRILL_COLUMNS} FROM drills WHERE ends_us > ?"  # noqa: S608
 _LINKS = "SELECT event, incident, ended_us FROM incident_events WHERE event IN"
 _OTHER_LINK = "ON CONFLICT (event) DO UPDATE SET incident = excluded.incident, ended_us = excluded.ended_us"
@@ -53,8 +55,11 @@ class Working:
         self._execute = recorder.connection.execute
         self._now: dict[str, Standing] = {}
         self._stored: dict[str, Standing | None] = {}
+        self._at: dict[tuple[str, str], set[str]] = {}
         self._places: dict[tuple[str, str], set[str]] = {}
+        self._ended: dict[tuple[str, str], tuple[int, list[Standing]]] = {}
         self._links: dict[str, Link | None] = {}
+        self._sounding: dict[str, set[str]] = {}
         self._new_links: dict[str, Link] = {}
         self._same_links: dict[str, int | None] = {}
         self._lines: list[LogLine] = []
@@ -68,20 +73,48 @@ class Working:
             row = self._execute(f"{SELECT} WHERE id = ?", (incident,)).fetchone()
             if row is None:
                 return None
-            self._now[incident] = standing_from_row(row)
+            self._know(standing_from_row(row))
         return self._now[incident]
+
+    def _know(self, standing: Standing) -> None:
+        """Note how an incident stands now."""
+        incident = standing.incident
+        self._now[incident.id] = standing
+        if incident.kind is IncidentKind.SOUND:
+            self._at.setdefault((incident.group, incident.zone), set()).add(incident.id)
 
     def open_at(self, group: str, zone: str) -> list[Standing]:
         """The open incidents of sounds of a place, the newest first."""
         if (group, zone) not in self._places:
             found = [standing_from_row(row) for row in self._execute(_OPEN, (group, zone))]
             for one in found:
-                self._now.setdefault(one.incident.id, one)
-            # What this transaction knows is newer than what the database has.
-            ours = [one.incident for one in self._now.values() if _is_open_at(one.incident, group, zone)]
-            self._places[group, zone] = {one.id for one in ours}
+                if one.incident.id not in self._now:  # else what this transaction knows is newer
+                    self._know(one)
+            ours = [self._now[incident].incident for incident in self._at.get((group, zone), ())]
+            self._places[group, zone] = {one.id for one in ours if one.active}
         standings = [self._now[incident] for incident in self._places[group, zone]]
         return sorted(standings, key=lambda one: (one.incident.opened_us, one.incident.id), reverse=True)
+
+    def ended_at(self, group: str, zone: str, since_us: int) -> list[Standing]:
+        """The incidents of sounds of a place that ended after ``since_us``, the last one first."""
+        read = self._ended.get((group, zone))
+        if read is None or since_us < read[0]:
+            found = [standing_from_row(row) for row in self._execute(_ENDED, (group, zone, since_us))]
+            read = self._ended[group, zone] = since_us, found
+        # What this transaction knows is newer than what the database has.
+        known = [one for one in read[1] if one.incident.id not in self._now]
+        known += [self._now[incident] for incident in self._at.get((group, zone), ())]
+        ended = [one for one in known if (one.incident.cleared_us or 0) > since_us]
+        return sorted(ended, key=lambda one: (one.incident.cleared_us, one.incident.id), reverse=True)
+
+    def sounds_still(self, incident: str) -> bool:
+        """Whether an event of ``incident`` lasts."""
+        if incident not in self._sounding:
+            sounding = {event for (event,) in self._execute(_SOUNDING, (incident,))}
+            for event, link in self._links.items():
+                _note_sounding(sounding, event, lasts=link == (incident, None))
+            self._sounding[incident] = sounding
+        return bool(self._sounding[incident])
 
     def drills_from(self, begun_us: int) -> Iterable[Drill]:
         """All drills that end after ``begun_us``."""
@@ -108,6 +141,10 @@ class Working:
         """Note to which incident ``event`` belongs, and since when it has ended."""
         before = self.link(event)
         self._links[event] = (incident, ended_us)
+        if before is not None:
+            self._sounding.get(before[0], set()).discard(event)
+        if incident in self._sounding:
+            _note_sounding(self._sounding[incident], event, lasts=ended_us is None)
         if before is None or before[0] != incident or event in self._new_links:
             self._new_links[event] = (incident, ended_us)
         else:
@@ -126,7 +163,7 @@ class Working:
         self._recorder.changes += 1
         incident = changed(change.incident, change=self._recorder.changes, updated_us=now_us)
         self._stored.setdefault(incident.id, before)
-        self._now[incident.id] = Standing(incident, change.standing.tally)
+        self._know(Standing(incident, change.standing.tally))
         place = self._places.get((incident.group, incident.zone))
         if place is not None and incident.kind is IncidentKind.SOUND:
             (place.add if incident.active else place.discard)(incident.id)
@@ -192,7 +229,8 @@ def _values(standing: Standing) -> tuple[Any, ...]:
     return (*incident_values(standing.incident), tally_text(standing.tally))
 
 
-def _is_open_at(incident: Incident, group: str, zone: str) -> bool:
-    if incident.kind is not IncidentKind.SOUND or not incident.active:
-        return False
-    return (incident.group, incident.zone) == (group, zone)
+def _note_sounding(sounding: set[str], event: str, *, lasts: bool) -> None:
+    if lasts:
+        sounding.add(event)
+    else:
+        sounding.discard(event)
