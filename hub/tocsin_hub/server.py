@@ -75,7 +75,7 @@ def check_address(web: WebSettings) -> None:
         ) from error
 
 
-def _look_for_cycles_less_often() -> None:
+def look_for_cycles_less_often() -> None:
     """Have Python's collector pass over what was there at the start, and wait for more than 700 new objects.
 
     Each message makes some thirty that live until its commit, and hardly any in cycles: by default a third of
@@ -125,7 +125,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
         except TocsinError as error:
             log.critical("cannot start: %s", error)
             raise
-        _look_for_cycles_less_often()
+        look_for_cycles_less_often()
         return self._served.app
 
     def _worker_exit(self, _arbiter: object, _worker: object) -> None:

@@ -5,10 +5,12 @@ beginnings, half of them ends of sounds) are published at QoS 1 by Mosquitto's o
 broker takes them, to
 
 - the whole hub: COMMIT, incidents, alerts, hub ack, PUBACK; on SQLite, and on a PostgreSQL;
-- a bare loop: paho, msgspec, one SQLite table, a commit for many, PUBACK; no features;
+- a bare loop: paho, msgspec, one SQLite table, a commit for many, PUBACK; no features; with Python's collector
+  of cycles set as the hub sets it, and as Python comes;
 - ``mosquitto_sub``, which throws them away: what the broker itself can do.
 
-All share this machine with the broker and with whoever publishes. The limit is 0.7 of the bare loop.
+All share this machine with the broker and with whoever publishes. The limit is 0.7 of the bare loop
+that is set as the hub is.
 """
 
 import argparse
@@ -38,6 +40,7 @@ from tests.hub.processes import hub_process
 from tests.shared.messages import sound
 from tocsin_hub.demo.broker import free_port, running
 from tocsin_hub.place import Place, PostgresPlace
+from tocsin_hub.server import look_for_cycles_less_often
 from tocsin_hub.store import Store
 from tocsin_shared import codec
 from tocsin_shared.broker import BrokerSettings, connect_options, make_client
@@ -181,9 +184,20 @@ def _is_committed(store: Store, count: int) -> bool:
 
 def bare_loop(folder: Path, files: list[tuple[str, Path]], count: int) -> Figures:
     """In a process of its own: what is left of a hub if it does nothing but store."""
+    return _bare_loop(folder, files, count, "as-the-hub")
+
+
+def plain_loop(folder: Path, files: list[tuple[str, Path]], count: int) -> Figures:
+    """The same, and nothing about Python is set."""
+    return _bare_loop(folder, files, count, "as-it-comes")
+
+
+def _bare_loop(folder: Path, files: list[tuple[str, Path]], count: int, settings: str) -> Figures:
     with patient_broker(folder) as port:
         command = [sys.executable, "-m", "tests.benchmarks.ingest", "--bare", str(folder / "bare.sqlite")]
-        child = subprocess.Popen([*command, str(port), str(count)], stdout=subprocess.PIPE, text=True)
+        child = subprocess.Popen(
+            [*command, str(port), str(count), settings], stdout=subprocess.PIPE, text=True
+        )
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
         before = cpu_seconds(child.pid)
@@ -206,7 +220,7 @@ def bare_loop(folder: Path, files: list[tuple[str, Path]], count: int) -> Figure
     return Figures(count / took, used[0] / count * 1e6)
 
 
-def store_barely(path: Path, port: int, count: int) -> None:
+def store_barely(path: Path, port: int, count: int, settings: str) -> None:
     """The bare loop itself."""
     waiting: queue.Queue[MQTTMessage] = queue.Queue(10_000)
     client = make_client(BrokerSettings(port=port), "bare", manual_ack=True)
@@ -225,6 +239,8 @@ def store_barely(path: Path, port: int, count: int) -> None:
     for pragma in ("journal_mode = WAL", "synchronous = FULL"):
         connection.execute(f"PRAGMA {pragma}")
     connection.execute(_TABLE)
+    if settings == "as-the-hub":
+        look_for_cycles_less_often()
     print("ready", flush=True)
     stored = 0
     while stored < count:
@@ -270,6 +286,7 @@ WAYS: dict[str, Callable[[Path, list[tuple[str, Path]], int], Figures]] = {
     "whole hub": whole_hub,
     "the same on PostgreSQL": on_postgresql,
     "bare loop": bare_loop,
+    "bare loop, Python as it comes": plain_loop,
     "thrown away": thrown_away,
 }
 
@@ -308,11 +325,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--messages", type=int, default=16_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--bare", nargs=3, metavar=("PATH", "PORT", "COUNT"), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--bare", nargs=4, metavar=("PATH", "PORT", "COUNT", "SETTINGS"), help=argparse.SUPPRESS
+    )
     arguments = parser.parse_args()
     if arguments.bare:
-        path, port, count = arguments.bare
-        store_barely(Path(path), int(port), int(count))
+        path, port, count, settings = arguments.bare
+        store_barely(Path(path), int(port), int(count), settings)
         return 0
     lines, ratio = in_words(measure(arguments.messages, arguments.rounds))
     print("\n".join(lines))
