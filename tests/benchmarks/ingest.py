@@ -5,8 +5,8 @@ beginnings, half of them ends of sounds) are published at QoS 1 by Mosquitto's o
 broker takes them, to
 
 - the whole hub: COMMIT, incidents, alerts, hub ack, PUBACK; on SQLite, and on a PostgreSQL;
-- a bare loop: paho, msgspec, one SQLite table, a commit for many, PUBACK; no features; with Python's collector
-  of cycles set as the hub sets it, and as Python comes;
+- a bare loop: paho, msgspec, one SQLite table, a commit for many, PUBACK; no features; with the collector of
+  cycles set as the hub sets it, and as Python comes;
 - ``mosquitto_sub``, which throws them away: what the broker itself can do.
 
 All share this machine with the broker and with whoever publishes. The limit is 0.7 of the bare loop
