@@ -115,7 +115,11 @@ def csp_nonce() -> str:
 
 def _count(app: Flask, web: WebSettings) -> None:
     """Have whoever asks too often counted, by all processes of the site together."""
-    app.config.update(RATELIMIT_STORAGE_URI="memory://", RATELIMIT_IN_MEMORY_FALLBACK_ENABLED=False)
+    app.config.update(
+        RATELIMIT_STORAGE_URI="memory://",
+        RATELIMIT_IN_MEMORY_FALLBACK_ENABLED=False,
+        RATELIMIT_SWALLOW_ERRORS=False,
+    )
     if web.redis:
         app.config.update(
             RATELIMIT_STORAGE_URI=web.redis,
@@ -125,6 +129,7 @@ def _count(app: Flask, web: WebSettings) -> None:
                 "socket_connect_timeout": _COUNT_SECONDS,
             },
             RATELIMIT_IN_MEMORY_FALLBACK_ENABLED=True,
+            RATELIMIT_SWALLOW_ERRORS=True,  # of several that find Redis away at once, all but one
         )
     limiter.init_app(app)
 

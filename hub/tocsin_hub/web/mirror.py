@@ -27,6 +27,7 @@ ROOMS_SECONDS = 2.0
 PHONES_SECONDS = 10.0
 LEAD_SECONDS = 10.0
 """The hub that leads writes each second; one that has not for so long stands still."""
+_FIRST_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class Mirror:
         self._beat_now.set()
 
     def _run(self) -> None:
+        self._await_somebody()
         while not self._stopping:
             self._bus.beat(leads=False, pages=self._live.pages())
             self.look()
@@ -86,6 +88,13 @@ class Mirror:
                 self._live.review(self._services)
             self._beat_now.wait(LOOK_SECONDS)
             self._beat_now.clear()
+
+    def _await_somebody(self) -> None:
+        """Give the hub and Redis a moment to be heard for the first time."""
+        until = self._monotonic() + _FIRST_SECONDS
+        while self._beats.hub(self._monotonic()) is None and self._monotonic() < until:
+            self._bus.beat(leads=False, pages={})
+            self._beat_now.wait(_FIRST_SECONDS / 10)
 
     def look(self) -> None:
         """See how this process stands, and read what is due; never raises."""

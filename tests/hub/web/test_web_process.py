@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,6 +183,12 @@ def test_redis_away_while_alarms_sound(site: Site, how: str) -> None:
     else:
         site.redis.signal(signal.SIGSTOP)
     at_web.got.clear()
+    with ThreadPoolExecutor(8) as many_at_once:
+        asked_for = [f"{site.webs[0].address}/api/v1/{what}" for what in ("rooms", "drills") * 8]
+        answers = list(
+            many_at_once.map(lambda address: reader.get(address, timeout=10).status_code, asked_for)
+        )
+    assert answers == [200] * 16, "nobody is kept out because a count cannot be had"
     heard = [site.hear(number) for number in range(1, 6)]
     wait_until(lambda: len(site.node.refs) >= 5, "the hub to store what it hears", 5)
     at_hub.wait_for("event", 2)
