@@ -11,6 +11,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from tocsin_hub.forgetting import retired
+from tocsin_hub.incidents.model import HubTrouble
+from tocsin_hub.incidents.reading import Incidents
 from tocsin_hub.live import Live
 from tocsin_hub.phones.service import Phones
 from tocsin_hub.place import seconds_since_lead
@@ -39,6 +41,7 @@ class Mirror:
         self,
         *,
         store: Store,
+        incidents: Incidents,
         rooms: Rooms,
         phones: Phones,
         live: Live,
@@ -48,6 +51,7 @@ class Mirror:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
+        self._incidents = incidents
         self._rooms = rooms
         self._phones = phones
         self._live = live
@@ -125,9 +129,13 @@ class Mirror:
             return found
         try:
             wrote = seconds_since_lead(self._store.rows)
+            if wrote is None or wrote > LEAD_SECONDS:
+                return Standing.CUT_OFF
+            troubles = {one.group for one in self._incidents.open_troubles("")}
         except UnavailableError:
             return Standing.CUT_OFF
-        return Standing.CUT_OFF if wrote is None or wrote > LEAD_SECONDS else Standing.ASKING
+        self._rooms.set_hearing(HubTrouble.BROKER_LOST not in troubles, self._clock())
+        return Standing.ASKING
 
     def _read_what_is_due(self) -> None:
         if self._is_due("rooms", ROOMS_SECONDS):

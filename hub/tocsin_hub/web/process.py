@@ -109,6 +109,7 @@ def build_web(settings: HubSettings, clock: Callable[[], int] = now_us) -> WebPr
         raise SettingsError("web.redis is not set")
     mirror = Mirror(
         store=parts.store,
+        incidents=parts.incidents,
         rooms=parts.rooms,
         phones=parts.phones,
         live=parts.live,
