@@ -28,6 +28,8 @@ TOOLS = Path(os.environ.get("TOCSIN_DEPLOY_TOOLS", str(ROOT / ".venv-deploy" / "
 PASSPHRASE = "only for these containers"  # noqa: S105 - of a CA that lives as long as a test
 _PYTHON = {"bookworm": "3.11", "trixie": "3.13"}
 """The Python of each release of Debian."""
+_OF_OLDER = {"bookworm": ["async-timeout"], "trixie": []}
+"""What redis needs before Python 3.11.3; pip asks the Python that it runs on, not the one of the site."""
 _PLATFORMS = ("manylinux2014", *(f"manylinux_2_{minor}" for minor in (17, 26, 27, 28, 31, 34)))
 _SOURCES = ["http-ece"]
 """What the index has no wheel of; without the index, Debian 13 has no setuptools to build one."""
@@ -257,6 +259,7 @@ def build_wheels(folder: Path) -> None:
         _PYTHON[SUITE],
         *platforms,
         f"{wheel}[hub,node,postgresql,redis]",
+        *_OF_OLDER[SUITE],
     ]
     subprocess.run(
         [*pip, "download", "-d", str(folder), "--find-links", str(folder), *exactly, *wanted], check=True
