@@ -102,6 +102,8 @@ NOTICED = {
     Kind.DISK_FULL: {"database_refuses", "hub_late"},
     Kind.DATABASE_KILL: {"database_refuses", "hub_late"},
     Kind.DATABASE_STOP: {"database_refuses", "hub_late"},
+    Kind.REDIS_KILL: {"queue_lost"},
+    Kind.REDIS_STOP: {"queue_lost"},
 }
 """What must be reported of a fault: one of these. The other faults keep nobody from hearing or telling."""
 

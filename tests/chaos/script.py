@@ -24,11 +24,16 @@ class Kind(StrEnum):
     CLOCK = "node's clock a day ahead"
     DATABASE_KILL = "database killed"
     DATABASE_STOP = "database stopped"
+    REDIS_KILL = "Redis killed"
+    REDIS_STOP = "Redis stopped"
+    WEB_KILL = "web process killed"
 
 
-OF_SQLITE = tuple(kind for kind in Kind if kind not in {Kind.DATABASE_KILL, Kind.DATABASE_STOP})
+_OF_SERVERS = {Kind.DATABASE_KILL, Kind.DATABASE_STOP, Kind.REDIS_KILL, Kind.REDIS_STOP, Kind.WEB_KILL}
+OF_SQLITE = tuple(kind for kind in Kind if kind not in _OF_SERVERS)
 OF_POSTGRESQL = tuple(kind for kind in Kind if kind is not Kind.DISK_FULL)
-"""What can be done to a site whose hub has its database in a file, or in a PostgreSQL."""
+"""What can be done to a site whose hub has its database in a file; or in a PostgreSQL, and a web process
+beside it."""
 
 LASTS = {
     Kind.BROKER_KILL: (14.0, 20.0),
@@ -46,6 +51,9 @@ LASTS = {
     Kind.CLOCK: (10.0, 20.0),
     Kind.DATABASE_KILL: (10.0, 60.0),
     Kind.DATABASE_STOP: (15.0, 30.0),
+    Kind.REDIS_KILL: (12.0, 30.0),
+    Kind.REDIS_STOP: (12.0, 30.0),
+    Kind.WEB_KILL: (3.0, 6.0),
 }
 """Seconds from and to; long enough for whoever has to notice it."""
 HEALS_SECONDS = 15.0

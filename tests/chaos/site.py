@@ -22,6 +22,7 @@ from tests.chaos.proxy import CALM, Proxy, Weather
 from tests.chaos.script import Fault, Kind
 from tests.hub.brokers import MOSQUITTO
 from tests.hub.postgres_server import PostgresServer
+from tests.hub.redis_server import RedisServer
 from tests.integration.facility import Loudspeaker, kill, produced_in, wait_until
 from tocsin_hub.demo.broker import BrokerAddress, free_port, mosquitto_command
 from tocsin_hub.demo.script import Room
@@ -51,6 +52,8 @@ class ChaosSite:
         self._database = database
         self._place: Place = folder / "hub" / "hub.sqlite"
         more = _HUB
+        self._redis = RedisServer(folder)
+        self._web_port = free_port()
         if database is not None:
             self._place = database.new("chaos")
             more += f'[store]\nurl = "{self._place.url}"\n'
@@ -60,7 +63,8 @@ class ChaosSite:
         self._command = mosquitto_command(folder, self._broker_port, MOSQUITTO)
         self.nodes_line = Proxy(self._broker_port, seed)
         self.hub_line = Proxy(self._broker_port, seed)
-        self.hub = Site(folder, BrokerAddress("127.0.0.1", self.hub_line.port), free_port(), more)
+        redis = "" if database is None else self._redis.url
+        self.hub = Site(folder, BrokerAddress("127.0.0.1", self.hub_line.port), free_port(), more, redis)
         self.room = Site(folder, BrokerAddress("127.0.0.1", self.nodes_line.port), free_port())
         self._witness = Witness(self._broker_port)
         self._clock = folder / "clock"
@@ -71,7 +75,12 @@ class ChaosSite:
         self._start_broker()
         self._stack.enter_context(self.nodes_line)
         self._stack.enter_context(self.hub_line)
+        if self._database is not None:
+            self._redis.start()
+            self._stack.callback(self._redis.stop)
         self.hub.start_hub()
+        if self._database is not None:
+            self._start_web()
         self._add_officer()
         self._stack.enter_context(self._witness)
         self._set_clock("+0")
@@ -143,7 +152,22 @@ class ChaosSite:
                 lambda: self._limit_files(resource.RLIM_INFINITY),
             ),
             Kind.CLOCK: (lambda: self._set_clock("+1d"), lambda: self._set_clock("+0")),
-        } | ({} if self._database is None else _ways_of(self._database))
+        } | ({} if self._database is None else self._ways_of_servers(self._database))
+
+    def _ways_of_servers(
+        self, database: PostgresServer
+    ) -> dict[Kind, tuple[Callable[[], None], Callable[[], None]]]:
+        redis = self._redis
+        return {
+            Kind.DATABASE_KILL: (lambda: database.stop("immediate"), database.start),
+            Kind.DATABASE_STOP: (lambda: database.signal(STOP), lambda: database.signal(GO_ON)),
+            Kind.REDIS_KILL: (redis.stop, redis.start),
+            Kind.REDIS_STOP: (lambda: redis.signal(STOP), lambda: redis.signal(GO_ON)),
+            Kind.WEB_KILL: (lambda: kill(self.hub.process("web")), self._start_web),
+        }
+
+    def _start_web(self) -> None:
+        self.hub.start_web(self._web_port)
 
     def made(self) -> list[Made]:
         """What nodes told of: the fleet by its ledger, the real node by its log."""
@@ -249,13 +273,6 @@ class ChaosSite:
         for site in (self.room, self.hub):
             site.stop()
         _end(self._broker)
-
-
-def _ways_of(server: PostgresServer) -> dict[Kind, tuple[Callable[[], None], Callable[[], None]]]:
-    return {
-        Kind.DATABASE_KILL: (lambda: server.stop("immediate"), server.start),
-        Kind.DATABASE_STOP: (lambda: server.signal(STOP), lambda: server.signal(GO_ON)),
-    }
 
 
 _CLOCK = {"FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}

@@ -20,6 +20,7 @@ state_folder = {folder}
 [web]
 host = "127.0.0.1"
 port = {port}
+redis = {redis}
 [broker]
 host = {broker_host}
 port = {broker_port}
@@ -46,13 +47,16 @@ path = {outbox}
 class Site:
     """Starts and stops the processes; each writes its log into ``folder``."""
 
-    def __init__(self, folder: Path, broker: BrokerAddress, web_port: int, more: str = "") -> None:
-        """``more`` are further lines of the hub's settings."""
+    def __init__(
+        self, folder: Path, broker: BrokerAddress, web_port: int, more: str = "", redis: str = ""
+    ) -> None:
+        """``more`` are further lines of the hub's settings, ``redis`` is the URL of one for web processes."""
         self.folder = folder
         self.address = f"http://127.0.0.1:{web_port}"
         self._broker = broker
         self._web_port = web_port
         self._more = more
+        self._redis = redis
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def start_hub(self) -> None:
@@ -66,6 +70,7 @@ class Site:
             _HUB + self._more,
             folder=str(self.folder / "hub"),
             port=self._web_port,
+            redis=self._redis,
         )
         self._start("hub", ["hub", "run", "--config", str(config)])
         deadline = time.monotonic() + START_SECONDS
@@ -73,6 +78,10 @@ class Site:
             if time.monotonic() > deadline or self._children["hub"].poll() is not None:
                 raise UnavailableError(f"the hub did not start:\n{self.last_lines('hub')}")
             time.sleep(0.1)
+
+    def start_web(self, port: int) -> None:
+        """Start a web process beside the hub, which has been started."""
+        self._start("web", ["hub", "web", "--config", str(self.folder / "hub.toml"), "--port", str(port)])
 
     def login_link(self) -> str:
         """A fresh one-time link to the dashboard."""
