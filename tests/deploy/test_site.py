@@ -6,6 +6,7 @@ The tests stand in the order in which they happen, and each begins where the one
 import re
 import shutil
 import subprocess
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -316,8 +317,9 @@ def test_a_site_with_many_dashboards_gets_web_processes(site: SiteOfContainers) 
     for unit in units:
         site.hub.run("systemctl", "stop", unit)
         assert known <= set(site.stored()), "the other answers"
-        assert site.takes_events()
+        wait_until(site.takes_events, 15.0, "the other, which has just begun to hear of the hub")
         site.hub.run("systemctl", "start", unit)
+        time.sleep(5.0)
     site.hub.run("systemctl", "restart", "tocsin-hub")
     wait_until(site.takes_events, 60.0, "the hub, and a web process that was started with it")
     again = site.play("site.yml", "--tags", "redis,hub")
