@@ -47,7 +47,9 @@ from tocsin_shared.topics import HUB_STATE, node_topic
 CONNECT_SECONDS = 5.0
 SETTLE_SECONDS = 30.0
 """A connection that lasted this long lets the next wait begin at the shortest again."""
-FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 30.0
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 15.0
+URGENT_WAIT_SECONDS = 1.0
+"""A sound that is told between two tries brings the next one so soon, at most."""
 LOOKUP_SECONDS = 60.0
 """Name servers that do not answer may hold a connect up for so long; that is no stall."""
 _IDLE_SECONDS = 1.0
@@ -128,6 +130,8 @@ class Link:
         self._delivery = Delivery(late_per_second)
         self._client: mqtt.Client | None = None
         self._on_the_way: dict[int, Batch] = {}
+        self._urgent_at: float | None = None
+        """When the next try is due because a sound is told; on the monotonic clock."""
         self._session = 0
         self._answered = False
         self._hub_epoch: str | None = None
@@ -151,7 +155,11 @@ class Link:
     def announce(self, seq: int) -> None:
         """Row ``seq`` has been committed just now: send it at once."""
         with self._changed:
-            self._delivery.made(seq, time.monotonic())
+            now = time.monotonic()
+            self._delivery.made(seq, now)
+            if self._client is None and self._urgent_at is None:
+                # Not all at once: a sound that one node of a site hears, others hear, too.
+                self._urgent_at = now + self._chance() * URGENT_WAIT_SECONDS / 2.0
             self._changed.notify_all()
 
     def send_heartbeat(self, heartbeat: Heartbeat) -> None:
@@ -203,12 +211,25 @@ class Link:
         wait = FIRST_WAIT_SECONDS
         while not stop.is_set():
             began = time.monotonic()
+            self._urgent_at = None
             self._connection(stop)
             if time.monotonic() - began > SETTLE_SECONDS:
                 wait = FIRST_WAIT_SECONDS
             self._hooks.beat("link", wait)
-            stop.wait(wait * (0.5 + self._chance() / 2.0))
+            self._pause(stop, wait * (0.5 + self._chance() / 2.0))
             wait = min(2.0 * wait, LONGEST_WAIT_SECONDS)
+
+    def _pause(self, stop: threading.Event, seconds: float) -> None:
+        """Wait before the next try to connect: so long, or less when a sound is told meanwhile."""
+        now = time.monotonic()
+        soonest, latest = now + URGENT_WAIT_SECONDS / 2.0, now + seconds
+        with self._changed:
+            while not stop.is_set():
+                urgent = math.inf if self._urgent_at is None else max(soonest, self._urgent_at)
+                left = min(urgent, latest) - time.monotonic()
+                if left <= 0.0:
+                    return
+                self._changed.wait(min(left, _IDLE_SECONDS))
 
     def run_sender(self, stop: threading.Event) -> None:
         """Send what is due, until ``stop``."""

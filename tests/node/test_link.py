@@ -224,6 +224,24 @@ def test_the_first_connection_is_tried_again_too(
         hub.stop()
 
 
+def test_a_sound_does_not_wait_until_the_next_try_to_connect(
+    broker: BrokerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a long outage tries are far apart; the broker may have been back for most of that time."""
+    monkeypatch.setattr(tocsin_node.link, "FIRST_WAIT_SECONDS", 60.0)
+    broker.kill()
+    with node(broker, tmp_path) as one:
+        time.sleep(0.5)
+        broker.start()
+        hub = FakeHub(broker)
+        time.sleep(1.0)
+        assert not one.link.connected, "it has failed once, and waits for half a minute"
+        told = one.tell()
+        until(emptied(one), 5.0)
+        assert told.seq in hub.seqs()
+        hub.stop()
+
+
 @pytest.mark.parametrize("broker", [("iotcore", "5"), ("iotcore", "3.1.1")], indirect=True, ids="-".join)
 def test_a_broker_that_hangs_up_without_an_answer_gets_a_line_with_the_remedies(
     broker: BrokerProcess, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -19,7 +19,9 @@ from tocsin_shared.errors import SettingsError
 TICK_SECONDS = 1.0
 _TURN_SECONDS = 0.2
 """Longest wait for sockets: how soon an order of the parent process is seen."""
-_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 30.0
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 15.0
+_URGENT_WAIT_SECONDS = 1.0
+"""As of a real node: a sound that is told brings the next try so soon, at most."""
 _FAREWELL_SECONDS = 2.0
 _CONNECTING = 50
 """So many nodes of one process knock at the broker at once."""
@@ -67,6 +69,8 @@ class _Member:
     """A timer looks after its outbox."""
     wait: float = _FIRST_WAIT_SECONDS
     """Before the next try to connect, seconds."""
+    tries: int = 0
+    """Counts tries to connect; a timer for one that was done meanwhile does nothing."""
 
 
 class Fleet:
@@ -191,7 +195,19 @@ class Fleet:
         """Queue the node for another try, a little later each time."""
         pause = member.wait * (0.5 + self._chance.random() / 2.0)
         member.wait = min(2.0 * member.wait, _LONGEST_WAIT_SECONDS)
-        self._timers.at(time.monotonic() + pause, partial(self._queue.append, member))
+        self._timers.at(time.monotonic() + pause, partial(self._try, member, member.tries))
+
+    def _try(self, member: _Member, tries: int) -> None:
+        """Queue the node for a try, unless it had one since ``tries`` were counted."""
+        if member.tries == tries and not member.client.up and not member.knocking:
+            member.tries += 1
+            self._queue.append(member)
+
+    def _hurry(self, member: _Member) -> None:
+        """A sound is told: try soon, if the node is not connected."""
+        if not member.client.up and not member.knocking and not member.away:
+            pause = _URGENT_WAIT_SECONDS * (0.5 + self._chance.random() / 2.0)
+            self._timers.at(time.monotonic() + pause, partial(self._try, member, member.tries))
 
     def _up(self, member: _Member) -> None:
         self._no_longer_knocking(member)
@@ -220,11 +236,13 @@ class Fleet:
         if member.alive and not self._hushed:
             member.node.begins(sound, here())
             self._push(member)
+            self._hurry(member)
 
     def _ends(self, member: _Member, sound: Occurrence) -> None:
         if member.alive:
             member.node.ends(sound, here())
             self._push(member)
+            self._hurry(member)
 
     def _drops(self, member: _Member, drop: Drop) -> None:
         if self._hushed:

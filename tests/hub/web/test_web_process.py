@@ -30,6 +30,7 @@ from tocsin_hub.web.process import HUB_PATHS
 from tocsin_shared import codec
 from tocsin_shared.topics import node_topic
 
+WRONG = "wrong words"
 pytestmark = [pytest.mark.slow, pytest.mark.broker]
 
 
@@ -142,7 +143,11 @@ def test_wrong_passwords_are_counted_by_all_processes_together(site: Site) -> No
         token = page.split('name="csrf_token" value="')[1].split('"')[0]
         return browser.post(
             f"{at.address}/login",
-            data={"csrf_token": token, "login": "mina", "password": "wrong words"},
+            data={
+                "csrf_token": token,
+                "login": "mina",
+                "password": WRONG,
+            },
             headers={"Origin": at.address},
             timeout=5,
         ).status_code
