@@ -87,9 +87,11 @@ class Mirror:
         self._await_somebody()
         while not self._stopping:
             self._bus.beat(leads=False, pages=self._live.pages())
-            self.look()
-            if self._services is not None:
-                self._live.review(self._services)
+            # Many pages that open at once hurry the beat, and not what asks the database.
+            if self._is_due("hub", LOOK_SECONDS / 2):
+                self.look()
+                if self._services is not None:
+                    self._live.review(self._services)
             self._beat_now.wait(LOOK_SECONDS)
             self._beat_now.clear()
 
