@@ -69,8 +69,8 @@ class _Member:
     """A timer looks after its outbox."""
     wait: float = _FIRST_WAIT_SECONDS
     """Before the next try to connect, seconds."""
-    tries: int = 0
-    """Counts tries to connect; a timer for one that was done meanwhile does nothing."""
+    queued: bool = True
+    """It stands in the queue of those that are to connect."""
 
 
 class Fleet:
@@ -180,6 +180,7 @@ class Fleet:
     def _let_in(self) -> None:
         while self._queue and self._connecting < _CONNECTING and not self._leaving:
             member = self._queue.pop()
+            member.queued = False
             if member.away:
                 continue
             try:
@@ -195,19 +196,19 @@ class Fleet:
         """Queue the node for another try, a little later each time."""
         pause = member.wait * (0.5 + self._chance.random() / 2.0)
         member.wait = min(2.0 * member.wait, _LONGEST_WAIT_SECONDS)
-        self._timers.at(time.monotonic() + pause, partial(self._try, member, member.tries))
+        self._timers.at(time.monotonic() + pause, partial(self._enqueue, member))
 
-    def _try(self, member: _Member, tries: int) -> None:
-        """Queue the node for a try, unless it had one since ``tries`` were counted."""
-        if member.tries == tries and not member.client.up and not member.knocking:
-            member.tries += 1
+    def _enqueue(self, member: _Member) -> None:
+        """Queue the node for a try, unless it is there, or stands in the queue."""
+        if not (member.queued or member.knocking or member.client.up):
+            member.queued = True
             self._queue.append(member)
 
     def _hurry(self, member: _Member) -> None:
         """A sound is told: try soon, if the node is not connected."""
         if not member.client.up and not member.knocking and not member.away:
             pause = _URGENT_WAIT_SECONDS * (0.5 + self._chance.random() / 2.0)
-            self._timers.at(time.monotonic() + pause, partial(self._try, member, member.tries))
+            self._timers.at(time.monotonic() + pause, partial(self._enqueue, member))
 
     def _up(self, member: _Member) -> None:
         self._no_longer_knocking(member)
@@ -255,8 +256,8 @@ class Fleet:
 
     def _returns(self, member: _Member) -> None:
         was_away, member.away, member.alive = member.away, False, True
-        if was_away and not member.client.up and not member.knocking:
-            self._queue.append(member)
+        if was_away:
+            self._enqueue(member)
 
     def _push(self, member: _Member) -> None:
         """Send what the node has to send, and look again when there may be more."""
