@@ -183,14 +183,16 @@ class Fleet:
             member.queued = False
             if member.away:
                 continue
+            # Before it is opened: what is opened may be closed again before that call returns.
+            member.knocking = True
+            self._connecting += 1
             try:
                 member.client.open(member.node.will())
             except (OSError, ValueError, SettingsError) as error:
+                self._no_longer_knocking(member)
                 self._refusal = str(error)
                 self._again(member)
                 break  # whatever keeps one out keeps the others out as well
-            member.knocking = True
-            self._connecting += 1
 
     def _again(self, member: _Member) -> None:
         """Queue the node for another try, a little later each time."""
