@@ -1,6 +1,5 @@
 """In the hub: what web processes and commands write about incidents is alerted and shown like its own."""
 
-import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,8 +12,6 @@ from tocsin_shared.errors import UnavailableError
 LOOK_SECONDS = 1.0
 _PAGE = 200
 _KEPT = 2000
-
-log = logging.getLogger(__name__)
 
 
 class Follower:
