@@ -20,6 +20,7 @@ from paho.mqtt.client import (
 )
 from paho.mqtt.reasoncodes import ReasonCode
 
+from tocsin_hub.network import GatheringClient, Network
 from tocsin_hub.threads import end_process, start_thread
 from tocsin_hub.times import from_us
 from tocsin_hub.writer import Receipt
@@ -35,8 +36,6 @@ RECEIVE_MAXIMUM = 2000
 WINDOW = 20
 """Messages of ours that wait for the broker's PUBACK: what paho and Mosquitto take by default. What paho
 holds back beyond it, it walks through at every PUBACK: thousands of acknowledgements would take seconds."""
-_RECONNECT_SECONDS = (1, 3)
-"""Shortest and longest wait between two attempts: an alarm may be waiting at the broker."""
 _STOP_SECONDS = 5.0
 _PUBLISH_SECONDS = 5.0
 _KEEP_ALIVE_TIMEOUT = 0x8D
@@ -69,6 +68,7 @@ class Link:
         self._under_way: deque[MQTTMessageInfo] = deque()
         self._failure = ""
         self._stopping = False
+        self._network: Network | None = None
         self._thread: threading.Thread | None = None
 
     @property
@@ -88,20 +88,21 @@ class Link:
             SettingsError: a password or certificate file cannot be used.
         """
         self._receive, self._hearing = receive, hearing
-        self._client = client = make_client(self._settings, CLIENT_ID, manual_ack=True)
+        self._client = client = make_client(
+            self._settings, CLIENT_ID, manual_ack=True, kind=GatheringClient
+        )
         client.will_set(HUB_STATE, self._presence(Presence.OFFLINE), qos=1, retain=True)
         client.on_connect = self._on_connect
-        client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
-        client.reconnect_delay_set(*_RECONNECT_SECONDS)
         client.connect_async(**connect_options(self._settings, RECEIVE_MAXIMUM))
-        self._thread = start_thread("mqtt", lambda: self._loop(client), on_death)
+        self._network = Network(client, self._note_failure)
+        self._thread = start_thread("mqtt", self._network.run, on_death)
 
     def stop(self) -> None:
         """Say goodbye and disconnect; messages that are not committed yet come again another time."""
-        if self._client is None or self._thread is None:
+        if self._client is None or self._network is None or self._thread is None:
             return
         self._stopping = True
         if self._connected:
@@ -110,13 +111,8 @@ class Link:
                 farewell.wait_for_publish(1.0)
             except (RuntimeError, ValueError):
                 log.info("the broker left before the hub could say goodbye")
-        self._client.disconnect()
+        self._network.stop()
         self._thread.join(_STOP_SECONDS)
-
-    def _loop(self, client: Client) -> None:
-        status = client.loop_forever(retry_first_connection=True)
-        if not self._stopping:
-            raise RuntimeError(f"the MQTT client ended with status {status}")
 
     def acknowledge(self, receipt: Receipt) -> None:
         """Tell the broker that a message arrived, unless it came over a connection that is gone."""
@@ -182,9 +178,6 @@ class Link:
         client.subscribe([(topic, 1) for topic in node_subscriptions()])
         client.publish(HUB_STATE, self._presence(Presence.ONLINE), qos=1, retain=True)
         self._hearing(True, 0.0)
-
-    def _on_connect_fail(self, _client: Client, _userdata: object) -> None:
-        self._note_failure("the broker cannot be reached")
 
     def _note_failure(self, failure: str) -> None:
         if failure != self._failure:

@@ -59,14 +59,19 @@ class BrokerSettings:
 
 
 def make_client(
-    settings: BrokerSettings, client_id: str, *, manual_ack: bool = False, reconnect: bool = True
+    settings: BrokerSettings,
+    client_id: str,
+    *,
+    manual_ack: bool = False,
+    reconnect: bool = True,
+    kind: type[Client] = Client,
 ) -> Client:
-    """A client that is not connected yet; ``manual_ack`` leaves PUBACKs to the caller.
+    """A client of this ``kind`` that is not connected yet; ``manual_ack`` leaves PUBACKs to the caller.
 
     Raises:
         SettingsError: a password or certificate file cannot be used; the text names it.
     """
-    client = Client(
+    client = kind(
         CallbackAPIVersion.VERSION2,
         client_id=client_id,
         protocol=MQTTProtocolVersion.MQTTv5 if settings.modern else MQTTProtocolVersion.MQTTv311,
