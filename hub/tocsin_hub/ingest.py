@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from tocsin_hub import forgetting
 from tocsin_hub import rooms as rules
@@ -24,8 +25,7 @@ from tocsin_hub.rollouts import reports
 from tocsin_hub.rooms import NodeRecord, Rooms
 from tocsin_hub.store import StoredEvent
 from tocsin_hub.times import LAST_US, to_us
-from tocsin_hub.values import changed
-from tocsin_hub.writer import Outcome, Receipt, Work
+from tocsin_hub.writer import NOTHING, Outcome, Receipt, Work
 from tocsin_shared import codec
 from tocsin_shared.errors import DecodeError
 from tocsin_shared.events import (
@@ -127,8 +127,7 @@ class Ingest:
             # With the last work, when all before it are committed; and even without any work through the
             # queue, because MQTT wants PUBACKs in the order of the messages (MQTT-4.6.0-2), and rumqttd
             # disconnects who does not keep to it.
-            last = works.pop() if works else Work(lambda _: Outcome(), lambda _: None)
-            works.append(_with_receipt(last, receipt))
+            works.append(replace(works.pop() if works else NOTHING, receipt=receipt))
         for work in works:
             self._put(work)
 
@@ -355,7 +354,7 @@ class Ingest:
     def _count_quarantined(self) -> None:
         self.quarantined += 1
 
-    def settle(self, outcomes: Sequence[Outcome]) -> None:
+    def settle(self, outcomes: Sequence[Outcome], receipts: Sequence[Receipt]) -> None:
         """What may happen only now that everything in ``outcomes`` is on the disk."""
         refs: dict[str, list[EventRef]] = {}
         for outcome in outcomes:
@@ -364,9 +363,9 @@ class Ingest:
             for start in range(0, len(named), REFS_PER_ACK):
                 message = EventsCommitted(refs=tuple(named[start : start + REFS_PER_ACK]))
                 self._broker.publish(node_topic(node, "ack"), codec.encode(message))
+        for receipt in receipts:
+            self._broker.acknowledge(receipt)
         for outcome in outcomes:
-            if outcome.receipt is not None:
-                self._broker.acknowledge(outcome.receipt)
             for event in outcome.changed:
                 self._screen.show(event)
         # Of an incident that changed several times within one commit, the last state says all.
@@ -404,16 +403,6 @@ def _quarantined(topic: str, payload: bytes, reason: str, now_us: int) -> Quaran
     clean = topic[:_SHOWN_REASON].encode("utf-8", "backslashreplace").decode()
     why = reason[:_SHOWN_REASON].encode("utf-8", "backslashreplace").decode()
     return Quarantined(now_us, clean, why, len(payload), payload[:KEPT_PAYLOAD_BYTES])
-
-
-def _with_receipt(work: Work, receipt: Receipt) -> Work:
-    """``work``, after which the broker is told that the message arrived, whatever was written."""
-
-    def instead(reason: str) -> Work:
-        substitute = work.instead(reason) or Work(lambda _: Outcome(), lambda _: None)
-        return _with_receipt(substitute, receipt)
-
-    return Work(lambda recorder: changed(work.write(recorder), receipt=receipt), instead, work.event)
 
 
 def _touching(node: str, boots: tuple[str, ...]) -> Work:

@@ -88,9 +88,7 @@ class Link:
             SettingsError: a password or certificate file cannot be used.
         """
         self._receive, self._hearing = receive, hearing
-        self._client = client = make_client(
-            self._settings, CLIENT_ID, manual_ack=True, kind=GatheringClient
-        )
+        self._client = client = make_client(self._settings, CLIENT_ID, manual_ack=True, kind=GatheringClient)
         client.will_set(HUB_STATE, self._presence(Presence.OFFLINE), qos=1, retain=True)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect

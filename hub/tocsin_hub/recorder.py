@@ -5,13 +5,14 @@ Nothing here commits but :meth:`Recorder.transaction`. A recorder belongs to the
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from enum import Enum
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
+from msgspec.structs import replace
 from sqlite_utils import Database
 
 from tocsin_hub.connection import FAULTS, Connection, connect

@@ -5,10 +5,12 @@ Everything here is a value in and a value out; the time is an argument. Only :cl
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
-from tocsin_hub.values import changed
+import msgspec
+from msgspec.structs import replace
+
 from tocsin_shared.events import (
     Heartbeat,
     NodeBorn,
@@ -48,8 +50,7 @@ class Hearing:
     since_us: int
 
 
-@dataclass(frozen=True)
-class NodeRecord:
+class NodeRecord(msgspec.Struct, frozen=True):
     """All that the hub knows about one node."""
 
     node: str
@@ -88,7 +89,7 @@ class NodeRecord:
 
 def heard(record: NodeRecord, now_us: int) -> NodeRecord:
     """``record`` after any message of the node itself."""
-    return changed(record, last_seen_us=now_us)
+    return replace(record, last_seen_us=now_us)
 
 
 def is_heard_now(record: NodeRecord, now_us: int) -> bool:

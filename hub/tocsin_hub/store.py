@@ -1,4 +1,4 @@
-"""Reading the hub's database: one method for each question, dataclasses as answers.
+"""Reading the hub's database: one method for each question, values as answers.
 
 Every thread that asks gets a connection of its own that cannot write; the only connection that writes
 belongs to the writer thread (see :mod:`tocsin_hub.recorder`).
@@ -6,7 +6,7 @@ belongs to the writer thread (see :mod:`tocsin_hub.recorder`).
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -37,8 +37,7 @@ EVERYWHERE: frozenset[str] = frozenset()
 """The zones of somebody who sees all of them."""
 
 
-@dataclass(frozen=True)
-class StoredEvent:
+class StoredEvent(msgspec.Struct, frozen=True):
     """One detection as it stands in the database; times are microseconds of UTC."""
 
     id: str
@@ -66,8 +65,8 @@ class StoredEvent:
     committed_us: int
     """When the hub began to write that message to its disk."""
     test: bool
-    certainty: Certainty
     """The node tested itself: nothing sounded."""
+    certainty: Certainty
     change: int
     """Number of the last change of the row; grows over all rows."""
 
@@ -118,7 +117,7 @@ class HistoryFilter:
     occasion: Occasion | None = None
 
 
-EVENT_COLUMNS = tuple(field.name for field in fields(StoredEvent))
+EVENT_COLUMNS = StoredEvent.__struct_fields__
 _SELECT_EVENTS = f"SELECT {', '.join(EVENT_COLUMNS)} FROM events"  # noqa: S608 - names of our own fields
 _IN_DRILLS = (
     "(SELECT l.event FROM incidents AS i JOIN incident_events AS l ON l.incident = i.id WHERE i.drill = 1)"

@@ -16,6 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
+import msgspec
+from msgspec.structs import replace
+
 from tocsin_hub.connection import FAULTS, REFUSALS
 from tocsin_hub.incidents.model import Incident
 from tocsin_hub.recorder import Recorder
@@ -35,8 +38,7 @@ _RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True):
     """Names one MQTT message that waits for its PUBACK."""
 
     mid: int
@@ -45,8 +47,7 @@ class Receipt:
     """Counts the hub's connections: a message number means nothing on another one."""
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What a piece of work leaves to be done once it is on the disk."""
 
     node: str = ""
@@ -56,13 +57,11 @@ class Outcome:
     """Events that dashboards must see."""
     incidents: tuple[Incident, ...] = ()
     """Incidents that dashboards, and whoever alerts people, must see."""
-    receipt: Receipt | None = None
     answer: Callable[[], None] | None = None
     """Tells whoever waits for this very work."""
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(msgspec.Struct, frozen=True):
     """Something to write. ``write`` may run more than once, but is committed only once."""
 
     write: Callable[[Recorder], Outcome]
@@ -70,6 +69,16 @@ class Work:
     """What to write when the database refuses ``write`` for the reason given, whatever else it stores."""
     event: str = ""
     """Id of the event that ``write`` will record, so that it can be looked up with others."""
+    receipt: Receipt | None = None
+    """What the broker is told once this, or what is written in its place, is on the disk."""
+
+
+Settle = Callable[[Sequence[Outcome], Sequence[Receipt]], None]
+"""Called after COMMIT with what it left to be done, and with the receipts in the order of the messages."""
+
+
+NOTHING = Work(lambda _: Outcome(), lambda _: None)
+"""Writes nothing."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +100,7 @@ class Writer:
     def __init__(self, recorder: Recorder, settings: IngestSettings) -> None:
         self._recorder = recorder
         self._settings = settings
-        self._settle: Callable[[Sequence[Outcome]], None] = lambda _: None
+        self._settle: Settle = lambda *_: None
         self._queue: queue.Queue[Work | None] = queue.Queue(settings.queue)
         self._stopping = threading.Event()
         self._opened = threading.Event()
@@ -105,9 +114,7 @@ class Writer:
         """How the writer fares right now."""
         return WriterState(self._trouble, self._queue.qsize(), self._last_commit_ms, self._latest_change)
 
-    def start(
-        self, settle: Callable[[Sequence[Outcome]], None], on_death: Callable[[str], None] = end_process
-    ) -> None:
+    def start(self, settle: Settle, on_death: Callable[[str], None] = end_process) -> None:
         """Start the thread and wait until it has opened the database; ``settle`` is called after COMMIT."""
         self._settle = settle
         self._thread = start_thread("writer", self._run, on_death)
@@ -220,7 +227,7 @@ class Writer:
         if self._trouble:
             log.warning("the database takes events again")
             self._trouble = ""
-        self._settle(outcomes)
+        self._settle(outcomes, [work.receipt for work in batch if work.receipt is not None])
         for outcome in outcomes:
             if outcome.answer is not None:
                 outcome.answer()
@@ -232,9 +239,12 @@ class Writer:
                 self._persist([work])
             return
         log.error("the database refused a message: %s", error)
-        substitute = batch[0].instead(str(error))
+        refused = batch[0]
+        substitute = refused.instead(str(error))
+        if substitute is None and refused.receipt is not None:
+            substitute = NOTHING
         if substitute is not None:
-            self._persist([substitute])
+            self._persist([replace(substitute, receipt=refused.receipt)])
 
     def _note_trouble(self, error: Exception) -> None:
         if str(error) != self._trouble:

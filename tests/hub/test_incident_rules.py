@@ -1,11 +1,11 @@
 """Rules of incidents: what joins what, what only rises, what lifts an acknowledgement, and what is late."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.hub.parts import START_US, ulid
 from tests.hub.stories import LIMITS, SECOND, fold, steps, stored, summary

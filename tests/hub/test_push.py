@@ -90,7 +90,7 @@ class Site:
         self.store = Store(path)
         self.writer = Writer(Recorder(path), IngestSettings())
         self.deaths: list[str] = []
-        self.writer.start(lambda _: None, self.deaths.append)
+        self.writer.start(lambda *_: None, self.deaths.append)
         self.registry = Registry(self.store)
         self.troubles: list[PhoneTrouble] = []
         self.signer = signer(folder, "mailto:safety@site.example")

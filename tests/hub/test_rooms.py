@@ -1,10 +1,9 @@
 """The rules by which words and silence become the state of a room."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.hub.parts import birth, conn, heartbeat
 from tocsin_hub import rooms as rules

@@ -19,7 +19,7 @@ from tocsin_hub.place import read_from
 from tocsin_hub.recorder import Recorder, prepare
 from tocsin_hub.settings import IngestSettings
 from tocsin_hub.store import Store
-from tocsin_hub.writer import Outcome, Work, Writer
+from tocsin_hub.writer import Outcome, Receipt, Work, Writer
 from tocsin_shared.errors import BadInputError, UnavailableError
 
 pytestmark = pytest.mark.both_databases
@@ -63,7 +63,7 @@ def test_messages_that_come_together_share_a_commit(tmp_path: Path) -> None:
     settled: list[int] = []
     prepare(at(tmp_path / "hub.sqlite"))
     writer = Writer(Recorder(at(tmp_path / "hub.sqlite")), IngestSettings(commit_rows=100))
-    writer.start(lambda outcomes: settled.append(len(outcomes)), pytest.fail)
+    writer.start(lambda outcomes, _: settled.append(len(outcomes)), pytest.fail)
     hold = _hold_up(writer)
     for _ in range(250):
         writer.put(Work(lambda _: Outcome(), lambda _: None))
@@ -222,7 +222,7 @@ def test_a_writer_that_dies_says_so(tmp_path: Path, caplog: pytest.LogCaptureFix
     prepare(at(tmp_path / "hub.sqlite"))
     writer = Writer(Recorder(at(tmp_path / "hub.sqlite")), IngestSettings())
 
-    def settle(_: Sequence[Outcome]) -> None:
+    def settle(_: Sequence[Outcome], _receipts: Sequence[Receipt]) -> None:
         raise KeyError("a mistake of ours")
 
     writer.start(settle, deaths.append)

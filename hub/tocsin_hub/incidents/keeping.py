@@ -5,11 +5,12 @@ and timeline together; what is gathered for that (``working.py``) does not outli
 return has changed, and is shown and alerted after COMMIT: it belongs into ``Outcome.incidents``.
 """
 
+import dataclasses
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
+from msgspec.structs import replace
 from ulid import ULID
 
 from tocsin_hub.connection import FAULTS, REFUSALS
@@ -442,7 +443,7 @@ def end_drill(recorder: Recorder, drill: str, now_us: int) -> tuple[Drill | None
     if row is None:
         return None, ()
     before = drill_from_row(row)
-    after = replace(before, ends_us=min(before.ends_us, max(now_us, before.started_us)))
+    after = dataclasses.replace(before, ends_us=min(before.ends_us, max(now_us, before.started_us)))
     recorder.database.execute("UPDATE drills SET ends_us = ? WHERE id = ?", (after.ends_us, drill))
     changed: list[Incident] = []
     rows = _rows(recorder, f"{SELECT} WHERE grouping = ? AND cleared_us IS NULL", (DRILL_GROUP,))

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 from tocsin_shared.events import Certainty
 
 DRILL_GROUP = "drill"
@@ -89,8 +91,7 @@ class HubTrouble(StrEnum):
     ROLLOUT_FAULT = "rollout_fault"
 
 
-@dataclass(frozen=True)
-class Incident:
+class Incident(msgspec.Struct, frozen=True):
     """One matter; times are microseconds of UTC.
 
     Two facts, four states: it lasts or is cleared, and it is acknowledged or not. An acknowledgement covers
@@ -148,8 +149,7 @@ class Incident:
         return self.acknowledged_us is not None
 
 
-@dataclass(frozen=True)
-class LogLine:
+class LogLine(msgspec.Struct, frozen=True):
     """One line of an incident's timeline."""
 
     incident: str

@@ -4,9 +4,12 @@ Everything here is a value in and a value out; times are arguments, microseconds
 must remember from one event to the next stands in a :class:`Tally`, which is stored beside its incident.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from tocsin_hub.incidents.model import (
     DRILL_GROUP,
@@ -20,7 +23,6 @@ from tocsin_hub.incidents.model import (
 )
 from tocsin_hub.rooms import NodeRecord, RoomState
 from tocsin_hub.store import StoredEvent
-from tocsin_hub.values import changed
 from tocsin_shared.events import Certainty, Clock
 from tocsin_shared.labels import Severity
 
@@ -100,8 +102,7 @@ class Limits:
         return round(self.node_silent_seconds * 1e6)
 
 
-@dataclass(frozen=True)
-class Tally:
+class Tally(msgspec.Struct, frozen=True):
     """What must be remembered of an incident's events so that their order of arrival does not matter."""
 
     strongest: tuple[int, float, int, str] | None = None
@@ -114,16 +115,14 @@ class Tally:
     """When the hub last heard of an event that it did not know."""
 
 
-@dataclass(frozen=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True):
     """An incident with what must be remembered of it."""
 
     incident: Incident
-    tally: Tally = field(default_factory=Tally)
+    tally: Tally = Tally()
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """An incident after something happened, and the lines that it adds to the timeline."""
 
     standing: Standing
@@ -230,7 +229,7 @@ def joined(
         (*standing.tally.labels, event.label) if news.new_label else standing.tally.labels,
         standing.tally.heard_us if known else max(standing.tally.heard_us, now_us),
     )
-    incident = changed(
+    incident = replace(
         before,
         **weight.of_incident,
         opened_us=min(before.opened_us, begin),
@@ -266,8 +265,7 @@ def _is_nothing_new(standing: Standing, event: StoredEvent, limits: Limits) -> b
     )
 
 
-@dataclass(frozen=True)
-class _News:
+class _News(msgspec.Struct, frozen=True):
     """What is new about an event for the incident that it joins."""
 
     reopened: bool
@@ -319,8 +317,7 @@ class _News:
         return tuple(lines)
 
 
-@dataclass(frozen=True)
-class _Weight:
+class _Weight(msgspec.Struct, frozen=True):
     """What an event adds to severity, label, origin and certainty."""
 
     strongest: tuple[int, float, int, str]

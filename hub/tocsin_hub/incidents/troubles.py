@@ -1,6 +1,8 @@
 """Rules: which troubles of nodes and of the hub are incidents, and how such an incident opens and ends."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from tocsin_hub.incidents.model import (
     HubTrouble,

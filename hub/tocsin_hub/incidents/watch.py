@@ -5,14 +5,16 @@ stored under the same id as soon as that is possible again. Until then its ``cha
 database does not know it.
 """
 
+import dataclasses
 import logging
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
+from msgspec.structs import replace
 from ulid import ULID
 
 from tocsin_hub.incidents import keeping, troubles
@@ -191,7 +193,7 @@ class Watch:
                 )
             )
 
-        return replace(found, detail=detail, stored=self._put(Work(write, lambda _: None)))
+        return dataclasses.replace(found, detail=detail, stored=self._put(Work(write, lambda _: None)))
 
     def _announced(self, kind: HubTrouble, detail: str) -> _Found:
         """A new trouble; one that cannot be stored for now is told at once."""

@@ -9,6 +9,8 @@ transaction, so nothing is remembered that is not on the disk.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from tocsin_hub.connection import Connection
 from tocsin_hub.incidents.model import Drill, Incident, IncidentKind, LogLine
 from tocsin_hub.incidents.rows import (
@@ -22,7 +24,6 @@ from tocsin_hub.incidents.rows import (
 )
 from tocsin_hub.incidents.rules import Change, Standing
 from tocsin_hub.recorder import Recorder
-from tocsin_hub.values import changed
 
 SELECT = f"SELECT {INCIDENT_COLUMNS}, tally FROM incidents"  # noqa: S608 - names of our own
 _MARKS = ", ".join("?" * (INCIDENT_COLUMNS.count(",") + 2))
@@ -161,7 +162,7 @@ class Working:
         if before is not None and change.standing == before and not change.lines:
             return ()
         self._recorder.changes += 1
-        incident = changed(change.incident, change=self._recorder.changes, updated_us=now_us)
+        incident = replace(change.incident, change=self._recorder.changes, updated_us=now_us)
         self._stored.setdefault(incident.id, before)
         self._know(Standing(incident, change.standing.tally))
         place = self._places.get((incident.group, incident.zone))

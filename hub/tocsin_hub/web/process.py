@@ -19,7 +19,7 @@ from tocsin_hub.web.beats import Standing
 from tocsin_hub.web.mirror import Mirror
 from tocsin_hub.web.ports import Bus
 from tocsin_hub.wiring import Parts, engine_of, parts_of, rollouts_of, services_of
-from tocsin_hub.writer import Outcome, Writer
+from tocsin_hub.writer import Outcome, Receipt, Writer
 from tocsin_shared.errors import SettingsError, UnavailableError
 
 HUB_PATHS = (
@@ -66,7 +66,7 @@ class WebProcess:
         self.bus.stop()
         self.services.store.close()
 
-    def _settle(self, outcomes: Sequence[Outcome]) -> None:
+    def _settle(self, outcomes: Sequence[Outcome], _receipts: Sequence[Receipt]) -> None:
         latest = {incident.id: incident for outcome in outcomes for incident in outcome.incidents}
         for incident in latest.values():
             self.live.show(incident)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 from typing import Any
 
+from msgspec import structs
+
 from tests.hub.parts import START_US, ulid
 from tocsin_hub.alerts.model import Alert, ChannelName, Delivery, Policy, Told
 from tocsin_hub.alerts.policies import DEFAULTS
@@ -125,11 +127,11 @@ class PaperHub:
 
     def acknowledge(self, person: str) -> None:
         self.say(Step.ACKNOWLEDGED, person=person)
-        self.incident = replace(self.incident, acknowledged_us=self.now_us, acknowledged_by=person)
+        self.incident = structs.replace(self.incident, acknowledged_us=self.now_us, acknowledged_by=person)
 
     def clear(self) -> None:
         self.say(Step.CLEARED)
-        self.incident = replace(self.incident, cleared_us=self.now_us)
+        self.incident = structs.replace(self.incident, cleared_us=self.now_us)
 
     def times(self, person: str | None, channel: ChannelName = ChannelName.PUSH) -> list[float]:
         """When ``person`` was told by ``channel``."""

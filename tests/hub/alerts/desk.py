@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from tests.hub.databases import at
 from tests.hub.parts import START_US, wait_until
@@ -121,7 +122,7 @@ class Desk:
         )
 
     def __enter__(self) -> "Desk":
-        self.writer.start(lambda outcomes: None, self.deaths.append)
+        self.writer.start(lambda *_: None, self.deaths.append)
         self.engine.start(self.deaths.append)
         return self
 
@@ -152,9 +153,9 @@ class Desk:
         """Something happens to an incident."""
         line = LogLine(incident.id, self.now_us, step, **changes)
         if step is Step.ACKNOWLEDGED:
-            incident = replace(incident, acknowledged_us=self.now_us, acknowledged_by=line.person)
+            incident = structs.replace(incident, acknowledged_us=self.now_us, acknowledged_by=line.person)
         if step is Step.CLEARED:
-            incident = replace(incident, cleared_us=self.now_us)
+            incident = structs.replace(incident, cleared_us=self.now_us)
         self.put(incident, line)
         self.engine.on_incident(incident)
         return incident

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import paho.mqtt.client as mqtt
 import pytest
+from msgspec import structs
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.hub.alerts.cases import incident, worker
@@ -76,10 +77,10 @@ def test_lamps_say_what_holds_in_the_zone() -> None:
     assert (on.drill, on.incident, on.severity, on.group) == (False, horn.id, "warning", "vehicle")
     assert on.since == from_us(horn.opened_us)
     assert lamps.after(alarm).incident == alarm.id
-    still = lamps.after(replace(alarm, acknowledged_us=START_US))
+    still = lamps.after(structs.replace(alarm, acknowledged_us=START_US))
     assert (still.state, still.incident) == (Switch.ON, horn.id)
-    assert lamps.after(replace(horn, cleared_us=START_US)).incident == drill.id
-    off = lamps.after(replace(drill, cleared_us=START_US))
+    assert lamps.after(structs.replace(horn, cleared_us=START_US)).incident == drill.id
+    off = lamps.after(structs.replace(drill, cleared_us=START_US))
     assert (off.state, off.severity, off.incident) == (Switch.OFF, None, None)
 
 

@@ -2,10 +2,10 @@
 
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from ulid import ULID
 
 from tests.hub.alerts.cases import incident, officer, worker
@@ -190,7 +190,7 @@ def test_a_hub_that_is_started_anew_goes_on_where_it_ended(tmp_path: Path) -> No
         wait_until(lambda: len(desk.reading.unsettled()) == 2, "only push to be open")
         desk.engine._stopping.set()
         desk.engine._wake.set()
-        desk.put(replace(quiet, acknowledged_us=desk.now_us))
+        desk.put(structs.replace(quiet, acknowledged_us=desk.now_us))
         ids = {delivery.id: alert.incident for alert, delivery in desk.reading.unsettled()}
     push, page = FakeChannel(PUSH), FakeChannel(PAGE)
     with Desk(path, [worker("ada")], push, page) as desk:
@@ -256,7 +256,7 @@ def test_a_database_that_cannot_be_read_holds_no_alarm_back(
                 broken.setattr(desk.reading, name, refuse)
             desk.engine.on_incident(alarm)
             wait_until(lambda: len(push.sent) == 1, "the alarm")
-            desk.engine.on_incident(replace(alarm, id=str(ULID()), zone="hall-2"))
+            desk.engine.on_incident(structs.replace(alarm, id=str(ULID()), zone="hall-2"))
             desk.settle()
     assert caplog.text.count("policies cannot be read") == 1, "alarms bring many questions"
 
@@ -264,7 +264,7 @@ def test_a_database_that_cannot_be_read_holds_no_alarm_back(
 def test_what_the_database_does_not_take_is_told_all_the_same(tmp_path: Path) -> None:
     push = FakeChannel(PUSH)
     with Desk(tmp_path / "hub.sqlite", [officer("eve")], push) as desk:
-        desk.engine.on_incident(replace(incident(), change=0))
+        desk.engine.on_incident(structs.replace(incident(), change=0))
         desk.settle()
         assert len(push.to("eve")) == 1
 
@@ -322,4 +322,4 @@ def test_the_desk_stores_incidents_as_they_are(tmp_path: Path) -> None:
         desk.writer.call(lambda recorder: save_incident(recorder, whole))
         read = desk.reading.incident(whole.id)
         assert read is not None
-        assert replace(read, change=0) == whole
+        assert structs.replace(read, change=0) == whole

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from tests.hub.alerts.cases import ALWAYS, NEVER, PaperHub, incident, line, officer, site, worker
 from tests.hub.parts import START_US
@@ -106,7 +107,7 @@ def test_a_call_for_help_reaches_the_officers_and_the_buddy_at_once() -> None:
     hub.now_us += 5_000_000
     hub.say(Step.ANSWERED, person="ada", detail="need_help")
     hub.say(Step.ESCALATED, person="ada")
-    hub.incident = replace(hub.incident, severity=IncidentSeverity.ALARM, help_us=hub.now_us)
+    hub.incident = structs.replace(hub.incident, severity=IncidentSeverity.ALARM, help_us=hub.now_us)
     hub.look()
     assert hub.times("eve") == [10.0]
     assert hub.times("cyd") == [10.0]
@@ -125,7 +126,7 @@ def test_a_policy_may_spare_the_zone_a_call_for_help() -> None:
     hub.look()
     hub.now_us += 7_000_000
     hub.say(Step.ANSWERED, person="ada", detail="need_help")
-    hub.incident = replace(hub.incident, help_us=hub.now_us)
+    hub.incident = structs.replace(hub.incident, help_us=hub.now_us)
     hub.look()
     assert (hub.times("eve"), hub.times("ben")) == ([0.0, 7.0], [0.0])
 
@@ -135,7 +136,7 @@ def test_a_second_call_for_help_is_heard_after_the_first_was_acknowledged() -> N
     for person, at in (("ada", 10), ("ben", 50)):
         hub.run(at)
         hub.say(Step.ANSWERED, person=person, detail="need_help")
-        hub.incident = replace(hub.incident, help_us=hub.incident.help_us or hub.now_us)
+        hub.incident = structs.replace(hub.incident, help_us=hub.incident.help_us or hub.now_us)
         before = len(hub.times("eve"))
         hub.look()
         assert len(hub.times("eve")) == before + 1, person
@@ -150,7 +151,7 @@ def test_what_grows_worse_or_comes_back_is_told_anew() -> None:
         hub.acknowledge("eve")
         hub.now_us += 20_000_000
         hub.say(step)
-        hub.incident = replace(hub.incident, severity=IncidentSeverity.ALARM, acknowledged_us=None)
+        hub.incident = structs.replace(hub.incident, severity=IncidentSeverity.ALARM, acknowledged_us=None)
         hub.look()
         assert hub.times("ada") == [0.0, 20.0], step
 
