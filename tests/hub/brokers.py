@@ -9,6 +9,7 @@ from pathlib import Path
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tests.authority import Authority
 from tocsin_hub.demo.broker import embedded_command, free_port, mosquitto_command, running
 from tocsin_shared import codec
 from tocsin_shared.events import EventRef, EventsCommitted, SoundDetected
@@ -40,6 +41,21 @@ def broker(kind: str, folder: Path, protocol: str = "5", port: int | None = None
     """The port of a broker that runs for the life of the ``with`` block."""
     port = port or free_port()
     with running(command(kind, folder, port, protocol), folder / "broker.log", port):
+        yield port
+
+
+@contextmanager
+def tls_broker(folder: Path, authority: Authority) -> Iterator[int]:
+    """The port, of TLS, of a Mosquitto that wants to be shown a certificate of ``authority``."""
+    plain, port = free_port(), free_port()
+    made = mosquitto_command(folder, plain, MOSQUITTO)
+    own = authority.certificate("broker", 30)
+    with (folder / "mosquitto.conf").open("a", encoding="utf-8") as config:
+        config.write(
+            f"listener {port} 127.0.0.1\ncafile {authority.ca}\ncertfile {own}\n"
+            f"keyfile {own.with_suffix('.key')}\nrequire_certificate true\nallow_anonymous true\n"
+        )
+    with running(made, folder / "broker.log", plain):
         yield port
 
 

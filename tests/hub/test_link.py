@@ -1,6 +1,7 @@
 """The hub on real brokers: Mosquitto and the embedded one, MQTT 5 and 3.1.1."""
 
 import contextlib
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -182,8 +183,10 @@ def test_a_hub_that_dies_is_reported_by_its_last_will(tmp_path: Path) -> None:
             wait_until(lambda: states(node)[-1:] == [Presence.ONLINE], "the hub's presence")
             client = hub.link._client
             assert client is not None
-            assert isinstance(client._sock, socket.socket)
-            client._sock.shutdown(socket.SHUT_RDWR)  # as if the cable were cut
+            line = client.socket()
+            assert line is not None
+            with socket.socket(fileno=os.dup(line.fileno())) as same:
+                same.shutdown(socket.SHUT_RDWR)  # as if the cable were cut
             wait_until(lambda: Presence.OFFLINE in states(node), "the last will")
             wait_until(lambda: states(node)[-1] is Presence.ONLINE, "the return")
         node.close()
