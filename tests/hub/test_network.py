@@ -128,17 +128,10 @@ def test_what_piled_up_while_the_hub_was_busy_is_heard_to_the_last(tmp_path: Pat
     ear = Ear()
     ear.may_hear.clear()
     with broker("mosquitto", tmp_path) as port, linked(BrokerSettings(port=port), ear):
-        sender = make_client(BrokerSettings(port=port), "sender")
-        sender.connect(**connect_options(BrokerSettings(port=port)))
-        sender.loop_start()
-        sent = [sender.publish(node_topic("press-1", "hb"), b"%d" % number) for number in range(900)]
-        for one in sent:
-            one.wait_for_publish(10)
-        sender.disconnect()
-        sender.loop_stop()
+        send_many(port)
         ear.may_hear.set()
-        wait_until(lambda: len(ear.heard) == 900, "all that piled up", 3)
-    assert ear.heard == [b"%d" % number for number in range(900)]
+        wait_until(lambda: len(ear.heard) == MANY, "all that piled up", 3)
+    assert ear.heard == [b"%d" % number for number in range(MANY)]
 
 
 @pytest.mark.slow
