@@ -152,9 +152,7 @@ class Ingest:
             case "bf" if not topic.rest:
                 return self._backfill(topic, payload, now_us)
             case "birth" if not topic.rest:
-                birth = codec.decode(payload, NodeBorn)
-                _check_node(topic, birth.node)
-                return self._node(topic.node, now_us, lambda record: rules.born(record, birth), retained)
+                return self._born(topic, payload, retained, now_us)
             case "hb" if not topic.rest:
                 heartbeat = codec.decode(payload, Heartbeat)
                 _check_node(topic, heartbeat.node)
@@ -164,6 +162,19 @@ class Ingest:
         raise DecodeError(
             f"topic {node_topic(topic.node, topic.kind, topic.rest)!r} is not one that a node sends"
         )
+
+    def _born(self, topic: NodeTopic, payload: bytes, retained: bool, now_us: int) -> list[Work]:
+        birth = codec.decode(payload, NodeBorn)
+        _check_node(topic, birth.node)
+        known = self._rooms.get(birth.node)
+        works = self._node(birth.node, now_us, lambda record: rules.born(record, birth), retained)
+        if known is not None and known.birth is not None and known.birth.boot == birth.boot:
+            return works
+
+        def write(recorder: Recorder) -> Outcome:
+            return Outcome(incidents=keeping.fold_outbox(recorder, birth, now_us, self._limits))
+
+        return [*works, Work(write, lambda _: None)]
 
     def _beat(self, heartbeat: Heartbeat, retained: bool, now_us: int) -> list[Work]:
         works = self._node(heartbeat.node, now_us, lambda record: rules.beat(record, heartbeat), retained)

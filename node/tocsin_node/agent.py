@@ -484,6 +484,7 @@ class Agent:
             heartbeat_seconds=self._settings.heartbeat_seconds,
             outbox_depth=self._outbox.depth().waiting,
             keeps_clips=self._settings.clips.keep,
+            outbox_last=self._outbox.last_seq,
         )
 
 

@@ -254,6 +254,8 @@ class NodeBorn(Message, frozen=True, kw_only=True):
     outbox_depth: Count
     keeps_clips: bool = False
     """Short, encrypted recordings of alarms are kept on the node; everybody in the room is to know."""
+    outbox_last: Count | None = None
+    """The highest ``seq`` that the node ever gave away, 0 for none; ``None``: it does not say."""
 
 
 class Heartbeat(Message, frozen=True, kw_only=True):

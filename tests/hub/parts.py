@@ -238,6 +238,7 @@ class Line:
                 *incident_keeping.review(recorder, self.rooms.get, self.now_us),
                 *incident_keeping.fold_silence(recorder, self.rooms.all(), self.now_us),
                 *incident_keeping.fold_twins(recorder, self.rooms.all(), self.now_us),
+                *incident_keeping.end_older_outboxes(recorder, self.now_us),
             ),
             incidents=lambda changed: changed,
         )

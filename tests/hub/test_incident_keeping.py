@@ -626,6 +626,36 @@ def test_two_machines_of_one_name_are_a_trouble_until_one_is_gone(room: Line) ->
     assert "node_twice" not in {one.group for one in room.incidents.open()}
 
 
+def test_a_node_that_forgot_what_it_told_is_a_trouble_and_is_heard_all_the_same(room: Line) -> None:
+    """An old copy of its card was put in: numbers come again, with new ids."""
+    room.send("birth", birth(outbox_last=0))
+    for seq in (1, 2, 3):
+        room.hear(sound(id=ulid(seq), seq=seq))
+    room.send("birth", birth(boot="b2", outbox_last=1))
+    room.settle()
+    (trouble,) = [one for one in room.incidents.open() if one.group == "outbox_older"]
+    assert (trouble.origin_node, trouble.zone) == ("press-1", "hall-1")
+    assert trouble.detail == "the node counts from 1, and had told number 3 already"
+    room.hear(sound(id=ulid(102), seq=2, boot="b2"))
+    room.settle()
+    assert room.store.event_count() == 4
+    room.send("troubles", troubles())
+    room.send("birth", birth(boot="b2", session=2, outbox_last=2))
+    room.pass_time(3590)
+    assert "outbox_older" in {one.group for one in room.incidents.open()}, "the node knows nothing of it"
+    room.pass_time(10)
+    assert "outbox_older" not in {one.group for one in room.incidents.open()}
+
+
+@pytest.mark.parametrize("last", [None, 3, 4])
+def test_a_node_that_knows_what_it_told_or_does_not_say_is_no_trouble(room: Line, last: int | None) -> None:
+    room.send("birth", birth())
+    room.hear(sound(seq=3))
+    room.send("birth", birth(boot="b2", outbox_last=last))
+    room.settle()
+    assert "outbox_older" not in {one.group for one in room.incidents.open()}
+
+
 def test_a_restarted_hub_does_not_take_a_silent_node_for_one_that_is_back(tmp_path: Path) -> None:
     with Line(tmp_path / "hub.sqlite") as line:
         line.send("birth", birth())

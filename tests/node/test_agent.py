@@ -218,6 +218,7 @@ def test_killed_without_a_broker_it_forgets_nothing_and_delivers_after_the_resta
         until(lambda: "phase=onset" in node.log, 20.0)
         node.signal(signal.SIGKILL)
         told = set(re.findall(r"event seq=\d+ id=(\w+)", node.log))
+        last = max(map(int, re.findall(r"event seq=(\d+)", node.log)))
     with contextlib.closing(sqlite3.connect(tmp_path / "outbox.sqlite")) as outbox:
         assert told <= {key for (key,) in outbox.execute("SELECT id FROM outbox")}
     broker.start()
@@ -225,6 +226,7 @@ def test_killed_without_a_broker_it_forgets_nothing_and_delivers_after_the_resta
     with running(tmp_path, broker) as node:
         until(lambda: told <= {e.id for e in hub.late()}, 20.0)
         assert node.end() == 0
+    assert (decode(hub.payloads("birth")[0], NodeBorn).outbox_last or 0) >= last
     hub.stop()
 
 

@@ -41,13 +41,16 @@ from tocsin_hub.recorder import Recorder
 from tocsin_hub.rooms import NodeRecord, are_two
 from tocsin_hub.store import StoredEvent
 from tocsin_hub.times import to_us
-from tocsin_shared.events import Trouble
+from tocsin_shared.events import NodeBorn, Trouble
 
 _DEFAULT = Limits()
 DRILL_LABEL = "evacuation_siren"
 """What a drill that sounds is shown as."""
 
 _CLOCKS_US = 1_000_000
+_NEWEST = 20
+"""Of so many sounds one has the highest number: the last word is not always about the last that began."""
+_SHOWN_US = 3_600_000_000
 log = logging.getLogger(__name__)
 
 Records = Callable[[str], NodeRecord | None]
@@ -330,7 +333,7 @@ def fold_troubles(
             limits=limits,
         )
     still = {trouble.kind for trouble in found} | {
-        str(kind) for kind in (HubTrouble.NODE_SILENT, HubTrouble.NODE_TWICE)
+        str(kind) for kind in (HubTrouble.NODE_SILENT, HubTrouble.NODE_TWICE, HubTrouble.OUTBOX_OLDER)
     }
     for kind in _open_kinds(recorder, node) - still:
         changed += close_trouble(recorder, kind, zone, now_us, node=node)
@@ -385,6 +388,36 @@ def fold_twins(
                 )
         elif record.node in known:
             changed += close_trouble(recorder, kind, record.zone, now_us, node=record.node)
+    return tuple(changed)
+
+
+def fold_outbox(
+    recorder: Recorder, birth: NodeBorn, now_us: int, limits: Limits = _DEFAULT
+) -> tuple[Incident, ...]:
+    """Open a trouble if the node of ``birth`` has forgotten that it told what is stored here.
+
+    Its card was replaced, or an old copy of it was put in. Nothing that it will tell is lost by that, because
+    ids count and not numbers; but whatever it had kept and not told yet is.
+    """
+    if birth.outbox_last is None:
+        return ()
+    newest = "SELECT seq FROM events WHERE node = ? ORDER BY onset_us DESC LIMIT ?"
+    told = max((seq for (seq,) in _rows(recorder, newest, (birth.node, _NEWEST))), default=0)
+    if told <= birth.outbox_last:
+        return ()
+    detail = f"the node counts from {birth.outbox_last}, and had told number {told} already"
+    kind = HubTrouble.OUTBOX_OLDER
+    return open_trouble(recorder, kind, birth.zone, detail, now_us, node=birth.node, limits=limits)
+
+
+def end_older_outboxes(recorder: Recorder, now_us: int) -> tuple[Incident, ...]:
+    """End each such trouble when it has been shown for long enough: nobody can mend it."""
+    changed: list[Incident] = []
+    sql = f"{SELECT} WHERE grouping = ? AND cleared_us IS NULL AND opened_us <= ?"
+    shown = (HubTrouble.OUTBOX_OLDER, now_us - _SHOWN_US)
+    for row in _rows(recorder, sql, shown):
+        incident = standing_from_row(row).incident
+        changed += close_trouble(recorder, incident.group, incident.zone, now_us, node=incident.origin_node)
     return tuple(changed)
 
 

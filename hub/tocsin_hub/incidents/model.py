@@ -79,6 +79,8 @@ class HubTrouble(StrEnum):
     NODE_SILENT = "node_silent"
     NODE_TWICE = "node_twice"
     """Two machines speak as one node."""
+    OUTBOX_OLDER = "outbox_older"
+    """A node came back with an outbox that is older than what it had told: what waited in it is lost."""
     HUB_LATE = "hub_late"
     DATABASE_REFUSES = "database_refuses"
     BROKER_LOST = "broker_lost"

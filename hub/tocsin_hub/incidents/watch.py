@@ -137,6 +137,7 @@ class Watch:
             *keeping.review(recorder, self._rooms.get, now_us, self._limits),
             *keeping.fold_silence(recorder, self._rooms.all(), now_us, self._limits),
             *keeping.fold_twins(recorder, self._rooms.all(), now_us, self._limits),
+            *keeping.end_older_outboxes(recorder, now_us),
         )
         return Outcome(incidents=changed, answer=self._reviewed)
 
