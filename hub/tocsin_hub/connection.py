@@ -10,14 +10,19 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 BUSY_SECONDS = 5.0
 """How long a connection waits for another process that holds the database."""
 FREELY = 2**62
 """A limit that limits nothing; only SQLite takes -1 for that."""
+_SIZES = (64, 16, 4, 1)
+"""So many rows make one statement. SQLite lets go of Python for as long as a statement takes: with one for
+each row, a busy thread takes its turn between every two, and a commit of 500 took half a second."""
 
+T = TypeVar("T")
 Parameters = Sequence[Any] | Mapping[str, Any]
 
 
@@ -144,8 +149,10 @@ class _Connection(sqlite3.Connection):
             sqlite3.Error: whatever is wrong.
         """
         names, marks = ", ".join(columns), ", ".join("?" * len(columns))
-        sql = f"INSERT INTO {table} ({names}) VALUES ({marks}) {otherwise}"  # noqa: S608 - names of our own
-        self.executemany(sql, rows)
+        for some in _together(rows):
+            values = ", ".join([f"({marks})"] * len(some))
+            sql = f"INSERT INTO {table} ({names}) VALUES {values} {otherwise}"  # noqa: S608 - names of our own
+            self.execute(sql, [*chain.from_iterable(some)])
 
     def update(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], /) -> None:
         """Many changed rows.
@@ -154,8 +161,15 @@ class _Connection(sqlite3.Connection):
             sqlite3.Error: whatever is wrong.
         """
         *changed, key = columns
-        values = " = ?, ".join(changed)
-        self.executemany(f"UPDATE {table} SET {values} = ? WHERE {key} = ?", rows)  # noqa: S608
+        news = ", ".join(f"{name} = news.column{number}" for number, name in enumerate(changed, 1))
+        marks = ", ".join("?" * len(columns))
+        for some in _together(rows):
+            values = ", ".join([f"({marks})"] * len(some))
+            sql = (
+                f"UPDATE {table} SET {news} FROM (VALUES {values}) AS news "  # noqa: S608 - names of our own
+                f"WHERE {table}.{key} = news.column{len(columns)}"
+            )
+            self.execute(sql, [*chain.from_iterable(some)])
 
     def begin(self) -> None:
         """Begin a transaction beside which nobody else writes.
@@ -165,6 +179,15 @@ class _Connection(sqlite3.Connection):
         """
         # IMMEDIATE: a deferred transaction that later wants to write fails at once instead of waiting.
         self.execute("BEGIN IMMEDIATE")
+
+
+def _together(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    """``rows`` in pieces of few sizes, so that there are few statements, and all of them stay prepared."""
+    at = 0
+    for size in _SIZES:
+        while len(rows) - at >= size:
+            yield rows[at : at + size]
+            at += size
 
 
 def connect(path: Path, *, check_same_thread: bool = True) -> _Connection:

@@ -5,8 +5,8 @@ beginnings, half of them ends of sounds) are published at QoS 1 by Mosquitto's o
 broker takes them, to
 
 - the whole hub: COMMIT, incidents, alerts, hub ack, PUBACK; on SQLite, and on a PostgreSQL;
-- a bare loop: paho, msgspec, one SQLite table, a commit for many, PUBACK; no features; with the collector of
-  cycles set as the hub sets it, and as Python comes;
+- a bare loop: paho, msgspec, one SQLite table, a commit for many, PUBACK; no features; with Python set
+  as the hub sets it, the same on the hub's own network thread, and all as Python and paho come;
 - ``mosquitto_sub``, which throws them away: what the broker itself can do.
 
 All share this machine with the broker and with whoever publishes. The limit is 0.7 of the bare loop
@@ -39,8 +39,9 @@ from tests.hub.parts import ulid
 from tests.hub.processes import hub_process
 from tests.shared.messages import sound
 from tocsin_hub.demo.broker import free_port, running
+from tocsin_hub.network import GatheringClient, Network
 from tocsin_hub.place import Place, PostgresPlace
-from tocsin_hub.server import look_for_cycles_less_often
+from tocsin_hub.server import fit_python
 from tocsin_hub.store import Store
 from tocsin_shared import codec
 from tocsin_shared.broker import BrokerSettings, connect_options, make_client
@@ -187,6 +188,11 @@ def bare_loop(folder: Path, files: list[tuple[str, Path]], count: int) -> Figure
     return _bare_loop(folder, files, count, "as-the-hub")
 
 
+def gathering_loop(folder: Path, files: list[tuple[str, Path]], count: int) -> Figures:
+    """The same, and packets are read ahead and sent together, as in the hub."""
+    return _bare_loop(folder, files, count, "gathering")
+
+
 def plain_loop(folder: Path, files: list[tuple[str, Path]], count: int) -> Figures:
     """The same, and nothing about Python is set."""
     return _bare_loop(folder, files, count, "as-it-comes")
@@ -223,7 +229,9 @@ def _bare_loop(folder: Path, files: list[tuple[str, Path]], count: int, settings
 def store_barely(path: Path, port: int, count: int, settings: str) -> None:
     """The bare loop itself."""
     waiting: queue.Queue[MQTTMessage] = queue.Queue(10_000)
-    client = make_client(BrokerSettings(port=port), "bare", manual_ack=True)
+    gathers = settings == "gathering"
+    kind = GatheringClient if gathers else Client
+    client = make_client(BrokerSettings(port=port), "bare", manual_ack=True, kind=kind)
     subscribed = threading.Event()
 
     def heard(_client: Client, _data: Any, message: MQTTMessage) -> None:
@@ -231,16 +239,23 @@ def store_barely(path: Path, port: int, count: int, settings: str) -> None:
 
     client.on_message = heard
     client.on_subscribe = lambda *_: subscribed.set()
-    client.connect(**connect_options(BrokerSettings(port=port), 2000))
-    client.loop_start()
-    client.subscribe("tocsin/v1/n/+/ev/+", 1)
+
+    def connected(*_: Any) -> None:
+        client.subscribe("tocsin/v1/n/+/ev/+", 1)
+
+    client.on_connect = connected
+    client.connect_async(**connect_options(BrokerSettings(port=port), 2000))
+    if gathers:
+        threading.Thread(target=Network(client, print).run, daemon=True).start()
+    else:
+        client.loop_start()
     subscribed.wait(10)
     connection = sqlite3.connect(path)
     for pragma in ("journal_mode = WAL", "synchronous = FULL"):
         connection.execute(f"PRAGMA {pragma}")
     connection.execute(_TABLE)
-    if settings == "as-the-hub":
-        look_for_cycles_less_often()
+    if settings != "as-it-comes":
+        fit_python()
     print("ready", flush=True)
     stored = 0
     while stored < count:
@@ -286,6 +301,7 @@ WAYS: dict[str, Callable[[Path, list[tuple[str, Path]], int], Figures]] = {
     "whole hub": whole_hub,
     "the same on PostgreSQL": on_postgresql,
     "bare loop": bare_loop,
+    "bare loop on the hub's network thread": gathering_loop,
     "bare loop, Python as it comes": plain_loop,
     "thrown away": thrown_away,
 }

@@ -191,7 +191,8 @@ def test_every_question_of_the_hook_is_answered_by_an_index(tmp_path: Path) -> N
         sql: [row[3] for row in recorder.database.execute(f"EXPLAIN QUERY PLAN {sql}")] for sql in questions
     }
     recorder.close()
-    of_what_lasts = ("idx_incident_events_lasting", "idx_incidents_active")
+    # The last two are the values that an update of many rows brings along.
+    of_what_lasts = ("idx_incident_events_lasting", "idx_incidents_active", "CONSTANT ROW", "SCAN news")
     assert len(plans) > 8
     scans = [(sql, step) for sql, plan in plans.items() for step in plan if step.startswith("SCAN")]
     assert [step for _, step in scans if not step.endswith(of_what_lasts)] == [], scans
