@@ -147,6 +147,8 @@ def healthz() -> ResponseReturnValue:
         "last_commit_ms": health.last_commit_ms,
         "pruning": _pruning(health),
     }
+    if health.web_processes is not None:
+        answer["web_processes"] = health.web_processes
     return jsonify(answer), 200 if health.ok else 503
 
 

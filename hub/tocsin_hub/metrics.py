@@ -85,6 +85,10 @@ class Metrics(Collector):
 
     def _ingest(self) -> Iterator[Metric]:
         health = self._hub.health()
+        if health.web_processes is not None:
+            beside = GaugeMetricFamily("tocsin_web_processes", "Web processes that the hub hears.")
+            beside.add_metric([], health.web_processes)
+            yield beside
         for name, text, value in (
             ("tocsin_detections", "Detections in the database.", health.stored),
             ("tocsin_ingest_queue", "Messages that wait for the disk.", health.queue),

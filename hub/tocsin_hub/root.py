@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -151,7 +152,7 @@ def build(
         engine=engine,
         rollouts=rollouts,
         forgetting=forgetting,
-        health=lambda: _health(ingest, parts.writer, parts.link, pruner),
+        health=lambda: _health(parts, ingest, pruner),
     )
     app = create_app(services)
     parts.live.attach(app)
@@ -216,15 +217,16 @@ def _forgetting(parts: Parts) -> Forgetting:
     )
 
 
-def _health(ingest: Ingest, writer: Writer, link: Link, pruner: Pruner) -> Health:
-    state = writer.state
+def _health(parts: Parts, ingest: Ingest, pruner: Pruner) -> Health:
+    state = parts.writer.state
     return Health(
         database=state.trouble or "ok",
-        broker_connected=link.connected,
+        broker_connected=parts.link.connected,
         stored=ingest.stored,
         quarantined=ingest.quarantined,
         queue=state.waiting,
         last_commit_ms=None if state.last_commit_ms is None else round(state.last_commit_ms, 3),
         pruned=pruner.last,
         prune_trouble=pruner.trouble,
+        web_processes=None if parts.bus is None else parts.beats.others(time.monotonic()),
     )

@@ -42,6 +42,8 @@ class Health:
     """What was let go of last."""
     prune_trouble: str
     """Why nothing could be let go of; empty when all is well."""
+    web_processes: int | None = None
+    """How many web processes the hub hears; ``None`` without a Redis, and in a web process."""
 
     @property
     def ok(self) -> bool:

@@ -136,6 +136,19 @@ def test_an_alert_reaches_a_page_that_is_open_at_a_web_process(site: Site) -> No
     dashboard.close()
 
 
+def test_the_hub_says_how_many_web_processes_it_hears(site: Site) -> None:
+    def heard() -> int:
+        figures = requests.get(f"{site.hub.address}/metrics", timeout=5).text
+        (line,) = [line for line in figures.splitlines() if line.startswith("tocsin_web_processes ")]
+        return int(float(line.split()[1]))
+
+    wait_until(lambda: heard() == 2, "both")
+    site.webs[0].kill()
+    wait_until(lambda: heard() == 1, "one to be missed", 10)
+    assert site.hub.health()["web_processes"] == 1
+    assert "web_processes" not in site.webs[1].health()
+
+
 def test_wrong_passwords_are_counted_by_all_processes_together(site: Site) -> None:
     def tried(at: HubProcess) -> int:
         browser = requests.Session()
