@@ -164,15 +164,17 @@ class Network:
         client, flush = self._client, getattr(line, "flush", bool)
         unsent = flush() or client.want_write()
         selector.modify(line, selectors.EVENT_READ | (selectors.EVENT_WRITE if unsent else 0))
-        speaks = _pending(line)
+        woken, speaks = False, _pending(line)
         for key, mask in selector.select(0.0 if speaks else _TURN_SECONDS):
             if key.fileobj is self._woken:
                 self._woken.recv(_READ_BYTES)
+                woken = True
             elif mask & selectors.EVENT_READ:
                 speaks = True
         if speaks:
             self._hear(line)
-        if client.want_write():
+        # Also when what we were woken for is gone already: else paho takes us for woken, and wakes us no more.
+        if woken or client.want_write():
             client.loop_write()
         client.loop_misc()
 

@@ -5,6 +5,7 @@ import os
 import resource
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -132,6 +133,25 @@ def test_what_piled_up_while_the_hub_was_busy_is_heard_to_the_last(tmp_path: Pat
         ear.may_hear.set()
         wait_until(lambda: len(ear.heard) == MANY, "all that piled up", 3)
     assert ear.heard == [b"%d" % number for number in range(MANY)]
+
+
+@pytest.mark.slow
+@pytest.mark.broker
+def test_what_is_queued_is_sent_at_once_even_if_paho_believes_that_it_has_woken_us(tmp_path: Path) -> None:
+    """Whoever queues a packet may be overtaken by the network thread, which sends it, before it says so.
+
+    paho then takes the network thread for woken while nothing waits, and wakes it no more.
+    """
+    with broker("mosquitto", tmp_path) as port, linked(BrokerSettings(port=port), Ear()) as link:
+        client = link._client
+        assert client is not None
+        for number in range(5):
+            threading.Event().wait(0.05)
+            client._call_socket_register_write()
+            threading.Event().wait(0.05)
+            begun = time.monotonic()
+            link.publish_retained("tocsin/v1/test", b"%d" % number)
+            assert time.monotonic() - begun < 0.2
 
 
 @pytest.mark.slow
