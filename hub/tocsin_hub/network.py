@@ -173,7 +173,7 @@ class Network:
                 speaks = True
         if speaks:
             self._hear(line)
-        # Also when what we were woken for is gone already: else paho takes us for woken, and wakes us no more.
+        # Also when what we were woken for is gone already: else paho takes us for woken, and never wakes us.
         if woken or client.want_write():
             client.loop_write()
         client.loop_misc()
