@@ -17,7 +17,7 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from tests.deploy.containers import Machine, wait_until
+from tests.deploy.containers import SUITE, Machine, wait_until
 from tests.deploy.site import PASSPHRASE, TOOLS, SiteOfContainers
 from tocsin_hub.demo.broker import free_port
 
@@ -347,7 +347,10 @@ def _socket(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), 10)
 
 
-@pytest.mark.parametrize("unit", ["postgresql@15-main", "redis-server", "rabbitmq-server"])
+POSTGRESQL = {"bookworm": "postgresql@15-main", "trixie": "postgresql@17-main"}[SUITE]
+
+
+@pytest.mark.parametrize("unit", [POSTGRESQL, "redis-server", "rabbitmq-server"])
 def test_services_are_exposed_little(stores: Stores, unit: str) -> None:
     told = stores.machine.run("systemd-analyze", "security", "--no-pager", unit, check=False).stdout
     found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", told)
