@@ -196,8 +196,8 @@ class RedisBus(PubSubManager):  # type: ignore[misc]
                 data = message["data"] if message else b""
                 if data.startswith(_OURS):
                     self._take(data)
-                elif data and self._mine not in data:
-                    yield data
+                elif data.startswith(b"{") and self._mine not in data:
+                    yield data  # of anything but an object the library would end, and subscribe anew
                 # Redis lets go of who listens too slowly, and a line may be dead without a word.
                 if self._monotonic() - max(subscribed, self._heard_mine or 0.0) > FRESH_SECONDS:
                     return

@@ -102,7 +102,15 @@ def test_beats_tell_who_is_there_and_a_change_wakes_the_hub(
 
 @pytest.mark.parametrize(
     "said",
-    [b'{"method":"beat"', b'{"method":"beat","leads":1}', b"\xff\x00", b"[]", b'{"method":"emit"}', b"7"],
+    [
+        b'{"method":"beat"',
+        b'{"method":"beat","leads":1}',
+        b"\xff\x00",
+        b"[]",
+        b'{"method":"emit"}',
+        b"7",
+        b'"method"',
+    ],
 )
 def test_what_cannot_be_read_is_passed_over(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch, said: bytes
@@ -112,6 +120,7 @@ def test_what_cannot_be_read_is_passed_over(
         good = {"method": "emit", "data": [{"number": 3}], "host_id": "other"}
         connect(server.url, None).publish(CHANNEL, json.dumps(good))
         wait_until(lambda: one.emitted == [3], "what came after it")
+        assert one.again == 1, "it went on listening: what comes while a process subscribes anew is lost"
 
 
 @pytest.mark.slow
