@@ -145,7 +145,7 @@ def test_without_scripts_everything_is_there_and_can_be_decided(
         place.one("#act-abort").click()
         assert EN.t("rollout_does.abort_early") in place.text(".act-sure")
         place.one("#yes-abort").click()
-        assert EN.t("rollout_state.aborted") in place.text("#head")
+        place.wait(lambda: EN.t("rollout_state.aborted") in place.text("#head"), "the page that says so")
         assert EN.t("rollout.nothing_to_do") in place.text("#acts")
     finally:
         place.driver.execute_cdp_cmd(SCRIPTS, {"value": False})
