@@ -5,11 +5,17 @@ Redis, so that whoever tries passwords has no more tries for it; while that is a
 itself.
 """
 
+import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 from flask import Blueprint, g, request, session
 from flask_limiter import Limiter
+from limits import RateLimitItem
+from limits.storage import MemoryStorage, Storage
+from limits.strategies import STRATEGIES, FixedWindowRateLimiter
+from limits.util import WindowStats
 
 from tocsin_hub.people.secret import hashed
 from tocsin_hub.services import services
@@ -29,7 +35,37 @@ def by_person(what: str) -> Callable[[], str]:
     return lambda: f"{what}:{g.person.id}"
 
 
-limiter = Limiter(address, strategy="fixed-window", headers_enabled=False)
+class _InTurn(FixedWindowRateLimiter):
+    """Counts in windows of fixed length, in memory one thread at a time.
+
+    The library's counts in memory start a timer that tidies them, and two threads that do so at once start
+    the same one: the second request was answered 500. A dashboard that is opened asks several things at once.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        super().__init__(storage)
+        in_memory = isinstance(storage, MemoryStorage)
+        self._turn: AbstractContextManager[Any] = threading.Lock() if in_memory else nullcontext()
+
+    def hit(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> bool:
+        """Count a request; whether it is one of those that may be sent."""
+        with self._turn:
+            return super().hit(item, *identifiers, cost=cost)
+
+    def test(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> bool:
+        """Whether a request may be sent; none is counted."""
+        with self._turn:
+            return super().test(item, *identifiers, cost=cost)
+
+    def get_window_stats(self, item: RateLimitItem, *identifiers: str) -> WindowStats:
+        """How many requests may still be sent, and until when."""
+        with self._turn:
+            return super().get_window_stats(item, *identifiers)
+
+
+_STRATEGY = "fixed-window-in-turn"
+STRATEGIES[_STRATEGY] = _InTurn  # by its name, because that is how an extension is told of it
+limiter = Limiter(address, strategy=_STRATEGY, headers_enabled=False)
 
 
 def limit(

@@ -113,8 +113,8 @@ def test_a_bundle_comes_over_the_air_between_two_alarms_and_a_bad_one_does_not_s
         refused = newest(hub, lambda one: one.seq == 2 and one.state is UpdateState.FAILED)
         assert refused.error == "E_GOLDEN"
         assert (refused.active.sha256, refused.windows_missed) == (sha256, 0)
-        metrics = (scene.folder / "node.prom").read_text()
-        assert f'tocsin_node_update{{node="{NODE}",state="failed"}} 1' in metrics
+        failed = f'tocsin_node_update{{node="{NODE}",state="failed"}} 1'
+        until(lambda: failed in (scene.folder / "node.prom").read_text())  # written with each heartbeat
         assert process.signal(signal.SIGTERM) == 0
 
 
