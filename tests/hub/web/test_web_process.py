@@ -90,7 +90,8 @@ def running_site(folder: Path, place: PostgresPlace | None = None) -> Iterator[S
             stack.callback(web.kill)
             web.start()
         node = Node(port)
-        node.send(node_topic("press-1", "birth"), codec.encode(birth()), retain=True)
+        # Seldom enough that nobody misses the next heartbeat while a test takes its time.
+        node.send(node_topic("press-1", "birth"), codec.encode(birth(heartbeat_seconds=120.0)), retain=True)
         node.send(node_topic("press-1", "hb"), codec.encode(heartbeat()))
         yield Site(hub, webs, redis, node)
 
