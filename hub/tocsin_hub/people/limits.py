@@ -38,8 +38,8 @@ def by_person(what: str) -> Callable[[], str]:
 class _InTurn(FixedWindowRateLimiter):
     """Counts in windows of fixed length, in memory one thread at a time.
 
-    The library's counts in memory start a timer that tidies them, and two threads that do so at once start
-    the same one: the second request was answered 500. A dashboard that is opened asks several things at once.
+    The library's counts in memory start a timer that tidies them. Two threads that do so at once may start
+    the same one, which raises, and a dashboard that is opened asks for several things at once.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -64,7 +64,7 @@ class _InTurn(FixedWindowRateLimiter):
 
 
 _STRATEGY = "fixed-window-in-turn"
-STRATEGIES[_STRATEGY] = _InTurn  # by its name, because that is how an extension is told of it
+STRATEGIES[_STRATEGY] = _InTurn  # Limiter takes a strategy by its name alone
 limiter = Limiter(address, strategy=_STRATEGY, headers_enabled=False)
 
 
